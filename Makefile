@@ -1,0 +1,60 @@
+# make demo and make test do all of their own set-up: Python 3.11 to 3.13 is all they need.
+
+PYTHON ?= $(firstword $(foreach version,3.12 3.11 3.13 3,\
+    $(shell python$(version) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+    2>/dev/null && echo python$(version))))
+BIN := .venv/bin
+CORES ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test test-all lint format bench lock clean
+
+help:
+	@echo "make demo   run the workflow on a small generated dataset, in demo/"
+	@echo "make test   run the test suite (make test-all: the slow tests too)"
+	@echo "make lint   check style; make format mends it"
+	@echo "make bench  measure speed and memory (minutes, some GB in bench/)"
+	@echo "make env    only make the environment, .venv"
+
+env: .venv/ready
+
+.venv/ready: requirements.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; name one: make PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.txt
+	touch $@
+
+demo: env
+	$(BIN)/snakemake --cores $(CORES) --directory demo --quiet rules
+	@echo
+	@echo "The results are in demo/results: open demo/results/report/index.html in a browser, or"
+	@echo "  $(BIN)/python -c \"import scanpy; print(scanpy.read_h5ad('demo/results/anndata/Demo_Brain_Visium.h5ad'))\""
+
+test: env
+	$(BIN)/pytest -n $(CORES) -m "not slow"
+
+test-all: env
+	$(BIN)/pytest -n $(CORES)
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	rm -rf .lint && mkdir .lint && $(BIN)/snakemake --lint --directory .lint
+
+format: env
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile rules
+
+bench: env
+	for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+# Universal over Python and platforms; needs uv. No index addresses, so that any mirror serves.
+lock:
+	uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --upgrade \
+	    --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
+	    --group test pyproject.toml --output-file requirements.txt
+
+clean:
+	rm -rf demo bench .lint .pytest_cache .ruff_cache .hypothesis
