@@ -1,0 +1,115 @@
+"""Changes of coordinates: what they do, and how a user states one."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from st1k4m.errors import SlideError
+
+# No two images of a slide differ more in resolution, and none has so many pixels a side.
+SCALES = (1e-4, 1e4)
+FARTHEST_SHIFT = 1e7
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A change of coordinates; its parts are applied in the order of the fields.
+
+    ``swap`` exchanges x and y; ``scale`` multiplies both; ``flip`` (any of ``x``, ``y``, ``xy``)
+    mirrors about the middle of the image; the shifts, in pixels of the image, are added.
+    """
+
+    swap: bool = False
+    scale: float = 1.0
+    flip: str = ""
+    shift_x: float = 0.0
+    shift_y: float = 0.0
+
+    def apply(
+        self, x: np.ndarray, y: np.ndarray, size: tuple[int, int]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return corrected centres; ``size`` is width and height of the image in pixels."""
+        if self.swap:
+            x, y = y, x
+        x, y = x * self.scale, y * self.scale
+        if "x" in self.flip:
+            x = size[0] - x
+        if "y" in self.flip:
+            y = size[1] - y
+        return x + self.shift_x, y + self.shift_y
+
+    def __str__(self) -> str:
+        parts = []
+        if self.swap:
+            parts.append("swap x and y")
+        if self.scale != 1:
+            parts.append(f"scale by {self.scale:.6g}")
+        if self.flip:
+            parts.append(f"flip {' and '.join(self.flip)}")
+        if self.shift_x or self.shift_y:
+            parts.append(f"shift by ({self.shift_x:.6g}, {self.shift_y:.6g}) px")
+        return ", ".join(parts) or "nothing"
+
+
+SWAP, FLIP_X, FLIP_Y = Correction(swap=True), Correction(flip="x"), Correction(flip="y")
+
+
+def outside(x: np.ndarray, y: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return which centres lie outside an image of ``size`` (width, height); bool."""
+    return (x < 0) | (y < 0) | (x >= size[0]) | (y >= size[1])
+
+
+def read_override(row: dict, slide: str) -> Correction:
+    """Read the correction that a user states for a slide.
+
+    Parameters
+    ----------
+    row
+        ``swap`` (yes, no), ``scale``, ``flip`` (no, x, y, xy), ``shift_x``, ``shift_y``, as text;
+        empty fields change nothing.
+
+    Raises
+    ------
+    SlideError
+        A field holds anything else, a scale beyond `SCALES` or a shift beyond `FARTHEST_SHIFT`.
+    """
+    given = {key: str(row.get(key) or "").strip() for key in ("swap", "scale", "flip")}
+    given |= {key: str(row.get(key) or "").strip() for key in ("shift_x", "shift_y")}
+    swap = {"yes": True, "no": False, "": False}.get(given["swap"])
+    flip = {"no": "", "": "", "x": "x", "y": "y", "xy": "xy"}.get(given["flip"])
+    scale = _number(given["scale"], 1.0, *SCALES)
+    shifts = [
+        _number(given[key], 0.0, -FARTHEST_SHIFT, FARTHEST_SHIFT) for key in ("shift_x", "shift_y")
+    ]
+    read = dict(zip(given, (swap, scale, flip, *shifts), strict=True))
+    wrong = [f"{name} {given[name]!r}" for name, value in read.items() if value is None]
+    if wrong:
+        raise SlideError(
+            slide,
+            f"the override cannot be read: {', '.join(wrong)}",
+            "swap is yes or no; flip is no, x, y or xy; scale is from "
+            f"{SCALES[0]:g} to {SCALES[1]:g}; the shifts are pixels, up to {FARTHEST_SHIFT:g}",
+        )
+    return Correction(swap, scale, flip, *shifts)
+
+
+def override_row(correction: Correction, slide: str) -> str:
+    """Return the line of ``config/overrides.tsv`` that states a correction."""
+    values = (
+        slide,
+        "yes" if correction.swap else "no",
+        f"{correction.scale:.8g}",
+        correction.flip or "no",
+        f"{correction.shift_x:.8g}",
+        f"{correction.shift_y:.8g}",
+    )
+    return "\t".join(values)
+
+
+def _number(text: str, otherwise: float, least: float, most: float) -> float | None:
+    """Return the number in ``text``, ``otherwise`` if empty, None if it holds none in bounds."""
+    try:
+        value = float(text) if text else otherwise
+    except ValueError:
+        return None
+    return value if least <= value <= most else None
