@@ -1,0 +1,85 @@
+# The three files of a slide of a hub's dataset. A folder's files are read in place: then there is
+# nothing to fetch. No group: each transfer is a job of its own, so that `downloads` can cap them.
+#
+# With keep_downloads: false a file goes when the last job that reads it is done, and a later run
+# fetches it again for the step that needs it. No other step may take that for a change: so counts
+# have one reader, coordinates (70 bytes a spot) are always kept, and align_spots waits for a line
+# that says the image was fetched, not for the image; cut_tiles, which follows it, keeps that here.
+#
+# Only the file's identity is a param: address, tries and timeout would fetch everything again when
+# they change, so the scripts read them from the catalogue and the configuration.
+
+fetched = str if config["keep_downloads"] else temp
+image_is_here = (
+    ancient("resources/files/image/{slide}.fetched") if CATALOGUE.on_hub else source("image")
+)
+
+if "downloads" not in workflow.global_resources:
+    workflow.register_resource("downloads", config["fetch"]["parallel"])
+
+
+rule fetch_counts:
+    output:
+        fetched("resources/files/counts/{slide}_count.csv"),
+    log:
+        "logs/fetch_counts/{slide}.log",
+    # A slide that is here is worked on before another is fetched: it bounds the disk.
+    priority: -1
+    localrule: config["fetch"]["on_submit_host"]
+    conda:
+        "../envs/st1k4m.yaml"
+    resources:
+        downloads=1,
+        attempt=this_attempt,
+    params:
+        identity=lambda wildcards: CATALOGUE.identity(wildcards.slide, "counts"),
+    script:
+        "../scripts/fetch_counts.py"
+
+
+rule fetch_coord:
+    output:
+        "resources/files/coord/{slide}_coord.csv",
+    log:
+        "logs/fetch_coord/{slide}.log",
+    priority: -1
+    localrule: config["fetch"]["on_submit_host"]
+    conda:
+        "../envs/st1k4m.yaml"
+    resources:
+        downloads=1,
+        attempt=this_attempt,
+    params:
+        identity=lambda wildcards: CATALOGUE.identity(wildcards.slide, "coord"),
+    script:
+        "../scripts/fetch_coord.py"
+
+
+rule fetch_image:
+    output:
+        image=fetched("resources/files/image/{slide}.png"),
+        told="resources/files/image/{slide}.fetched",
+    log:
+        "logs/fetch_image/{slide}.log",
+    priority: -1
+    localrule: config["fetch"]["on_submit_host"]
+    conda:
+        "../envs/st1k4m.yaml"
+    resources:
+        downloads=1,
+        attempt=this_attempt,
+    params:
+        identity=lambda wildcards: CATALOGUE.identity(wildcards.slide, "image"),
+    script:
+        "../scripts/fetch_image.py"
+
+
+# For the terminal alone: what the selected slides will cost.
+rule plan:
+    log:
+        "logs/plan.log",
+    localrule: True
+    conda:
+        "../envs/st1k4m.yaml"
+    script:
+        "../scripts/plan.py"

@@ -1,0 +1,74 @@
+"""The pathologists' labels of a slide's spots."""
+
+import csv
+import io
+import re
+from pathlib import Path
+
+from st1k4m.errors import SlideError
+
+SUFFIX = "_anno.csv"
+LABEL = "V2"
+SPOT = "V1"
+#: What the dataset writes where it has no label; compared without case.
+NO_LABEL = {"", "na", "undetermined", "exclude"}
+
+
+def read_annotation(path: str | Path) -> dict[str, str]:
+    """Read an annotation file: the label of each spot that has one.
+
+    Fields are separated by tabs or commas, as the header shows. The label is in the column ``V2``,
+    the spot in ``V1`` or else in the first one. Rows may have one field more than the header, as R
+    writes row names.
+
+    Parameters
+    ----------
+    path
+        ``<slide>_anno.csv``.
+
+    Returns
+    -------
+    dict
+        Label by full spot id, ``<slide>_<barcode>``, whether the file states it or the barcode
+        alone. `NO_LABEL` spots are left out.
+
+    Raises
+    ------
+    SlideError
+        The file is empty or no text, lacks the column, or a line has another number of fields or
+        gives a spot a second, different label. The line is named.
+    """
+    path = Path(path)
+    slide = path.name.removesuffix(SUFFIX)
+    hint = f"mend {path}, or remove it (with refresh=true): annotations are optional"
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SlideError(slide, f"{path}: byte {error.start} is not UTF-8", hint) from None
+    first = text.partition("\n")[0]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if "\t" in first else ",")
+    try:
+        rows = [(reader.line_num, cells) for cells in reader]
+    except csv.Error as error:
+        raise SlideError(slide, f"{path}, line {reader.line_num}: {error}", hint) from None
+    header = rows[0][1] if rows else []
+    if LABEL not in header:
+        found = ", ".join(map(repr, header)) or "none"
+        raise SlideError(slide, f"{path}, line 1: no column {LABEL}, found {found}", hint)
+    labels: dict[str, str] = {}
+    for number, cells in rows[1:]:
+        if not cells:
+            continue
+        extra = len(cells) - len(header)
+        if extra not in (0, 1):
+            what = f"{path}, line {number}: {len(cells)} fields, the header has {len(header)}"
+            raise SlideError(slide, what, hint)
+        spot = cells[header.index(SPOT) + extra if SPOT in header else 0].strip()
+        label = re.sub(r"[\s\x00-\x1f\x7f]+", " ", cells[header.index(LABEL) + extra]).strip()
+        if label.casefold() in NO_LABEL:
+            continue
+        spot = spot if spot.startswith(f"{slide}_") else f"{slide}_{spot}"
+        if labels.setdefault(spot, label) != label:
+            what = f"{path}, line {number}: spot {spot} is {label!r} here, {labels[spot]!r} above"
+            raise SlideError(slide, what, hint)
+    return labels

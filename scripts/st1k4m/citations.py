@@ -1,0 +1,38 @@
+"""The studies that a selection of slides comes from, as BibTeX."""
+
+import re
+from collections.abc import Iterable
+
+#: An entry runs to the next line that begins one.
+ENTRY = re.compile(r"^[ \t]*@\w+\s*\{.*?(?=^[ \t]*@\w+\s*\{|\Z)", re.MULTILINE | re.DOTALL)
+PMID = re.compile(r"\bpmid\s*=\s*[{\"']?\s*(\d+)", re.IGNORECASE)
+KEY = re.compile(r"@\w+\s*\{\s*([^,\s}]+)")
+
+
+def citations(bib: str, pmids: Iterable[str]) -> str:
+    """Choose the entries of the studies.
+
+    Parameters
+    ----------
+    bib
+        BibTeX of all studies, keyed through pmid: by a field ``pmid``, or by the entry's key.
+    pmids
+        As the catalogue has them: a number, several separated by commas, or empty.
+
+    Returns
+    -------
+    str
+        The entries in the order of ``bib``, each once, then a comment for each pmid without one.
+    """
+    wanted = {number for pmid in pmids for number in re.findall(r"\d+", pmid)}
+    chosen, found = [], set()
+    for match in ENTRY.finditer(bib.replace("\r\n", "\n")):
+        entry = match[0].strip()
+        key = KEY.match(entry)
+        about = set(PMID.findall(entry)) | set(re.findall(r"\d{5,}", key[1] if key else ""))
+        if about & wanted - found:
+            chosen.append(entry)
+            found |= about & wanted
+    missing = sorted(wanted - found, key=int)
+    chosen += [f"% PubMed {number}: not in the dataset's bibliography" for number in missing]
+    return "".join(f"{entry}\n\n" for entry in chosen)
