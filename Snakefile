@@ -1,0 +1,56 @@
+# From the STimage-1K4M dataset to one AnnData and one tile store per slide.
+#
+# One slide is one chain of jobs; no chain waits for another:
+#
+#   fetch_counts, fetch_coord  ->  count_expression  ->  work/expression/{slide}.h5ad
+#   fetch_coord, fetch_image   ->  align_spots       ->  work/spots/{slide}.parquet
+#   both, fetch_image          ->  cut_tiles         ->  results/tiles/{slide}.h5
+#   all three                  ->  build_anndata     ->  results/anndata|ledger|records/{slide}
+#   its products               ->  draw_slide        ->  results/overlay/{slide}.jpg, results/report/
+#   all slides                 ->  build_manifest    ->  results/manifest.tsv, results/summary.json
+#                                  build_report      ->  results/report/index.html
+#
+# Everything lies below the working directory: resources/ was downloaded or generated, work/ is
+# handed from step to step, results/ is for users, logs/<rule>/{slide}.log is one file per job.
+# The folder of a dataset is read in place. {slide} is the only wildcard.
+
+from snakemake.utils import min_version
+
+min_version("9.14")
+
+
+report: "report/workflow.rst"
+
+
+configfile: f"{workflow.basedir}/config/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/fetch.smk"
+include: "rules/expression.smk"
+include: "rules/align.smk"
+include: "rules/tiles.smk"
+include: "rules/anndata.smk"
+include: "rules/cohort.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        expand("results/anndata/{slide}.h5ad", slide=SLIDES),
+        expand("results/tiles/{slide}.h5", slide=SLIDES),
+        expand("results/ledger/{slide}.parquet", slide=SLIDES),
+        expand("results/records/{slide}.json", slide=SLIDES),
+        expand("results/overlay/{slide}.jpg", slide=SLIDES),
+        "results/manifest.tsv",
+        "results/summary.json",
+        "results/report/index.html",
+    localrule: True
+
+
+onsuccess:
+    tell_result()
+
+
+onerror:
+    build_cohort_after_failure()

@@ -1,0 +1,44 @@
+rule build_manifest:
+    input:
+        catalogue="resources/catalogue.tsv",
+        records=expand("results/records/{slide}.json", slide=SLIDES),
+        drawn=expand("results/report/slides/{slide}.js", slide=SLIDES),
+    output:
+        manifest=report(
+            "results/manifest.tsv", caption="../report/manifest.rst", category="Dataset"
+        ),
+        summary=report("results/summary.json", caption="../report/summary.rst", category="Dataset"),
+        citations="results/citations.bib",
+    log:
+        "logs/build_manifest.log",
+    localrule: True
+    conda:
+        "../envs/st1k4m.yaml"
+    params:
+        revision=REVISIONS["build_manifest"],
+        status=STATUS,
+    script:
+        "../scripts/build_manifest.py"
+
+
+rule build_report:
+    input:
+        manifest="results/manifest.tsv",
+        summary="results/summary.json",
+        drawn=expand("results/report/slides/{slide}.js", slide=SLIDES),
+    output:
+        index="results/report/index.html",
+        style="results/report/report.css",
+        scripts=expand(
+            "results/report/{name}.js",
+            name=["core", "gallery", "painting", "slide", "dataset", "start", "cards", "run"],
+        ),
+    log:
+        "logs/build_report.log",
+    localrule: True
+    conda:
+        "../envs/st1k4m.yaml"
+    params:
+        revision=REVISIONS["build_report"],
+    script:
+        "../scripts/build_report.py"

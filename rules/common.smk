@@ -1,0 +1,212 @@
+# What the rules ask: which slides there are, where a slide's files lie, which options hold for it.
+
+import atexit
+import os
+import sys
+
+import snakemake.jobs
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, f"{workflow.basedir}/scripts")
+
+from st1k4m import REVISIONS, catalogue, costs, jobs, settings
+
+
+def beside_snakefile(path):
+    """A path of the configuration; a relative one is found wherever the workflow is started."""
+    return os.path.join(workflow.basedir, path)
+
+
+def tell(line):
+    print(line, file=sys.stderr)
+
+
+def read_configuration():
+    """The catalogue, the selected slides, and every slide's status; or one message with all faults."""
+    schema = beside_snakefile("config/config.schema.yaml")
+    settings.parse_texts(config, schema)
+    faults = settings.check(config, schema)
+    if any(
+        fault.startswith(("dataset", "refresh", "checksums", "select", "exclude"))
+        for fault in faults
+    ):
+        raise settings.ConfigError("\n".join(faults))
+    # A job on a cluster parses too, with the same --config: only the command itself refreshes.
+    refresh = config["refresh"] and workflow.is_main_process
+    slides = catalogue.load(
+        config["dataset"], "resources/catalogue.tsv", refresh, config["checksums"], tell
+    )
+    try:
+        selected, status = catalogue.select(slides, config["select"], config["exclude"])
+    except ValueError as error:
+        faults.append(str(error))
+    if faults:
+        raise settings.ConfigError("\n".join(faults))
+    return slides, selected, status
+
+
+try:
+    CATALOGUE, SLIDES, STATUS = read_configuration()
+    GEOMETRY = settings.read_geometry(beside_snakefile(config["geometry"]["table"]))
+    OVERRIDES = settings.read_overrides(
+        beside_snakefile(config["geometry"]["overrides"]), CATALOGUE.slides
+    )
+except (settings.ConfigError, catalogue.CatalogueError) as error:
+    raise WorkflowError(f"the configuration cannot be used:\n{error}") from None
+except OSError as error:
+    raise WorkflowError(
+        f"{error}\nthe dataset must be readable and the working directory, {os.getcwd()}, writable; "
+        "--directory chooses another"
+    ) from None
+
+
+wildcard_constraints:
+    slide=catalogue.SLIDE_NAME,
+
+
+def fact(name):
+    """A fact of the catalogue about the slide, as a param."""
+    return lambda wildcards: getattr(CATALOGUE.slides[wildcards.slide], name)
+
+
+def options(section):
+    """The options of a section that hold for the slide's technology, as a param."""
+
+    def find(wildcards):
+        found = settings.options(config, section, CATALOGUE.slides[wildcards.slide].tech)
+        # The tables' rows that concern the slide are params of their own.
+        return {name: found[name] for name in found if name not in ("table", "overrides")}
+
+    return find
+
+
+def geometry_rows(wildcards):
+    """The rows of the geometry table that speak of the slide, as a param."""
+    slide = CATALOGUE.slides[wildcards.slide]
+    return settings.rows_for(GEOMETRY, slide.slide, slide.tech)
+
+
+def override(wildcards):
+    """The slide's row of the overrides, as a param; empty if there is none."""
+    return settings.override_for(OVERRIDES, wildcards.slide)
+
+
+def source(kind):
+    """The slide's file of a kind (counts, coord, image, annotation) as an input.
+
+    A file of a folder that is missing or cannot be read is left out, so that it fails its slide's
+    job and not the run.
+    """
+
+    def find(wildcards):
+        path = CATALOGUE.path(wildcards.slide, kind)
+        fetched = CATALOGUE.on_hub and kind != "annotation"
+        return [path] if fetched or (os.path.isfile(path) and os.access(path, os.R_OK)) else []
+
+    return find
+
+
+def path(kind):
+    """Where the slide's file of a kind is, or should be, as a param."""
+    return lambda wildcards: CATALOGUE.path(wildcards.slide, kind)
+
+
+def study(wildcards):
+    """What the catalogue says of the slide for its record, as a param."""
+    slide = CATALOGUE.slides[wildcards.slide]
+    names = ("tech", "species", "tissue", "pmid", "title", "involve_cancer", "spots", "genes")
+    checksums = ("counts_sha256", "coord_sha256", "image_sha256")
+    return {name: getattr(slide, name) for name in names + checksums}
+
+
+def this_attempt(wildcards, attempt):
+    """Which try the job is, as a resource: a job that knows its data to be bad ends at once."""
+    return attempt
+
+
+def needs(step):
+    """What the step asks for, as resources: which try it is, and the slide's memory, time and disk."""
+
+    def find(what):
+        def ask(wildcards, attempt):
+            asked = costs.need(step, CATALOGUE.slides[wildcards.slide], attempt)[what]
+            if step == "cut_tiles" and what == "mem_mb" and attempt > 1:
+                return max(
+                    asked, costs.ENGINE_MB + decode_mb(CATALOGUE.path(wildcards.slide, "image"))
+                )
+            return asked
+
+        return ask
+
+    return {"attempt": this_attempt} | {what: find(what) for what in costs.NEEDS}
+
+
+def decode_mb(image):
+    """Memory of decoding an image: few can only be decoded whole, and their headers tell which.
+
+    Asked for after a first try alone: to open every image would be a scan of the dataset.
+    """
+    from st1k4m import errors, images
+
+    try:
+        return images.read_header(image).decode_mb
+    except (errors.SlideError, OSError):  # the job itself says what is wrong with it
+        return 0
+
+
+def cores(step):
+    """How many cores the step can use well, as threads."""
+    return lambda wildcards: costs.threads(step, CATALOGUE.slides[wildcards.slide])
+
+
+def tile_files():
+    """What cut_tiles makes: the store, and a tar where the tiles themselves go there."""
+    files = {"tiles": "results/tiles/{slide}.h5"}
+    if config["tiles"]["format"] in ("webdataset", "png"):
+        files["archive"] = "results/tiles/{slide}.tar"
+    return files
+
+
+def build_cohort_after_failure():
+    """What build_manifest and build_report make, so old that the next good run makes them again."""
+    from st1k4m import manifest, report
+
+    made = "results/manifest.tsv", "results/summary.json"
+    try:
+        manifest.build_manifest("resources/catalogue.tsv", STATUS, *made)
+        manifest.write_citations("resources/catalogue.tsv", STATUS, "results/citations.bib")
+        for path in made + report.build_report(*made, "results/report", "logs"):
+            os.utime(path, (1, 1))
+    except (OSError, ValueError, KeyError) as error:  # a full disk, or a damaged card of the report
+        tell(f"Manifest and report could not be written: {error}.")
+    else:
+        tell_result()
+
+
+def tell_result():
+    """Say how many slides are done and which failed, after all that the engine has to say."""
+    from st1k4m import manifest
+
+    path = os.path.abspath("results/manifest.tsv")
+    if os.path.exists(path):
+        atexit.register(tell, manifest.describe(path))
+
+
+def leave_missing_inputs_to_their_jobs():
+    """Let an input that vanished since the run began fail its own job, which names it.
+
+    The engine would end the whole run, before any hook of ours. Its waiting stays as it is.
+    """
+    wait_for_files = snakemake.jobs.wait_for_files
+
+    async def wait(files, **options):
+        try:
+            await wait_for_files(files, **options)
+        except OSError:
+            if "consider_local" not in options:  # which is said of inputs alone
+                raise
+
+    snakemake.jobs.wait_for_files = wait
+
+
+leave_missing_inputs_to_their_jobs()
