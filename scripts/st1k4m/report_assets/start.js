@@ -1,0 +1,27 @@
+// Shows the view that the address names, and again when the address changes.
+"use strict";
+
+(() => {
+  let leave = () => {};
+
+  Report.show = () => {
+    const state = Report.read();
+    const view = Report.views[state.view] ? state.view : "gallery";
+    leave();
+    leave = Report.views[view](document.getElementById("main"), state);
+    for (const name of ["gallery", "dataset"]) {
+      const link = document.getElementById(`to-${name}`);
+      if (name === view) link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
+    }
+  };
+
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault(); // the address holds the state, so it cannot hold a place in the page
+    document.getElementById("main").focus();
+  });
+  document.getElementById("dataset-name").textContent = Report.totals.dataset || "Slides";
+  history.scrollRestoration = "manual";
+  addEventListener("hashchange", Report.show);
+  Report.show();
+})();
