@@ -1,0 +1,124 @@
+"""Data for tests: generated slides and datasets, the real slides where they are, whole runs."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import runs
+from places import DATA, REPOSITORY
+from st1k4m import demo
+
+
+@pytest.fixture
+def make_slide(tmp_path):
+    """Make one slide below ``tmp_path/dataset``; arguments of ``demo.make_slide``; the meta row."""
+
+    def make(slide="Demo_Visium", **arguments):
+        return demo.make_slide(tmp_path / "dataset", slide, **arguments)
+
+    return make
+
+
+@pytest.fixture
+def make_dataset(tmp_path):
+    """Make a dataset of slides (a list of arguments of ``demo.make_slide``); its folder."""
+
+    def make(slides=({"slide": "Demo_A"}, {"slide": "Demo_B", "seed": 1}), folder="dataset"):
+        demo.make_dataset(tmp_path / folder, [dict(arguments) for arguments in slides])
+        return tmp_path / folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def demo_folder(tmp_path_factory):
+    """The demo's dataset, shared by all tests: read only."""
+    folder = tmp_path_factory.mktemp("demo")
+    demo.make_demo(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_slides():
+    """The folder of real slides in the dataset's layout: read only."""
+    folder = DATA / "stimage-1k4m"
+    if not folder.is_dir():
+        pytest.skip(f"no real slides at {folder}; STIMAGE_DATA can name another folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def published_meta():
+    """The meta table of all 1,149 slides as published."""
+    path = DATA / "catalogue" / "meta_all_gene02122025.csv"
+    if not path.is_file():
+        pytest.skip(f"no published meta table at {path}; STIMAGE_DATA can name another folder")
+    return path
+
+
+@pytest.fixture(scope="session")
+def run_workflow():
+    """Run the workflow in a folder, with further arguments; the finished process."""
+
+    def run(workdir, *arguments, cores=2):
+        command = [sys.executable, "-m", "snakemake", "-s", REPOSITORY / "Snakefile"]
+        command += ["--directory", workdir, "--cores", cores, *arguments]
+        # The interpreter's own folder comes first, so that jobs find the same environment.
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        return subprocess.run(
+            [str(word) for word in command],
+            env={**os.environ, "PATH": path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+@dataclass(frozen=True)
+class SoundRun:
+    """A finished run over slides that are all well: to compare with and to copy, not to change."""
+
+    dataset: Path
+    workdir: Path
+    rows: list[dict[str, str]]
+
+
+@pytest.fixture(scope="session")
+def sound_run(tmp_path_factory):
+    """A clean run, on one core, over two small slides with all that a dataset has."""
+    slides = [
+        {"slide": "Sound_1.0+A", "spots": 60, "genes": 40, "um_per_px": 8.0, "unmatched": 1},
+        {"slide": "Sound_ST", "tech": "ST", "spots": 60, "genes": 40, "um_per_px": 12.0}
+        | {"image_format": "jpeg", "annotated": True, "seed": 1},
+    ]
+    with runs.shared_folder(tmp_path_factory, "sound") as folder:
+        if not (folder / "rows.json").exists():
+            rows = demo.make_dataset(folder / "dataset", slides)
+            dataset = f"dataset={folder / 'dataset'}"
+            done = runs.run(runs.command(folder / "run", "--config", dataset, cores=1))
+            assert done.returncode == 0, done.stdout
+            (folder / "rows.json").write_text(json.dumps(rows))
+    rows = json.loads((folder / "rows.json").read_text())
+    return SoundRun(folder / "dataset", folder / "run", rows)
+
+
+@pytest.fixture(scope="session")
+def follows_tissue():
+    """Correlate a marker of the darkest tissue with the darkness of the tiles.
+
+    Near 1 where tiles and spots belong together; swapped axes or shifted tiles break it.
+    """
+    import numpy as np
+
+    def correlate(tiles, expression):
+        darkness = [255.0 - np.asarray(tile)[..., 1].mean() for tile in tiles]
+        return float(np.corrcoef(darkness, expression)[0, 1])
+
+    return correlate

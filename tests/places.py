@@ -1,0 +1,9 @@
+"""Where things are."""
+
+import os
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+# Real slides stand beside the repository; another place can be named by STIMAGE_DATA.
+DATA = Path(os.environ.get("STIMAGE_DATA", REPOSITORY.parent / "shared" / "data"))

@@ -1,0 +1,138 @@
+"""Start the workflow as a user does, and meddle with it: signals, narrow disks, dying jobs."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+MEDDLE = Path(__file__).parent / "faults" / "meddle"
+
+# Root passes every permission; without these two capabilities it is held to them as users are.
+AS_USER = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.getuid() == 0 else []
+
+
+@contextlib.contextmanager
+def shared_folder(tmp_path_factory, name):
+    """Give a folder that is one and the same for all workers of the session, to one at a time."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    with open(base / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield base / name
+
+
+def command(workdir, *arguments, cores=2):
+    """Return the words of a run."""
+    words = [sys.executable, "-m", "snakemake", "-s", REPOSITORY / "Snakefile"]
+    words += ["--directory", workdir, "--cores", cores, *arguments]
+    return [str(word) for word in words]
+
+
+def start(words, *, marks=None, deeds=None, **environment):
+    """Start a process in a session of its own, its output on a pipe.
+
+    ``deeds`` says what happens to which product, with ``marks`` as folder: see meddle.
+    """
+    # The interpreter's own folder comes first, so that jobs find the same environment.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    environment = {**os.environ, "PATH": path, **environment}
+    if deeds:
+        marks.mkdir(parents=True, exist_ok=True)
+        environment["PYTHONPATH"] = str(MEDDLE)
+        environment["MEDDLE"] = json.dumps({"marks": str(marks), "deeds": deeds})
+    return subprocess.Popen(
+        words,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process, timeout=300):
+    """Wait for a process; what `subprocess.run` would return."""
+    try:
+        output, _ = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        output, _ = process.communicate()
+        pytest.fail(f"the run did not end within {timeout} s:\n{output}")
+    return subprocess.CompletedProcess(process.args, process.returncode, output)
+
+
+def run(words, *, timeout=300, **how):
+    """Start a process and wait for it."""
+    return finish(start(words, **how), timeout)
+
+
+def wait_for(path, process, timeout=120):
+    """Wait until a file is there, which a process is to make."""
+    until = time.monotonic() + timeout
+    while not path.exists():
+        if process.poll() is not None or time.monotonic() > until:
+            os.killpg(process.pid, signal.SIGKILL)
+            pytest.fail(f"{path.name} did not come:\n{process.communicate()[0]}")
+        time.sleep(0.02)
+
+
+def mounted(mounts, words):
+    """Return the words that run ``words`` with file systems of their own, seen by them alone.
+
+    ``mounts`` are arguments of mount(8), one line each.
+    """
+    script = " && ".join([*(f"mount {mount}" for mount in mounts), 'exec "$@"'])
+    return ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh", *words]
+
+
+def need_mounts(folder):
+    """Skip the test where no file system can be mounted for it."""
+    if not shutil.which("unshare"):
+        pytest.skip("unshare(1) is not installed")
+    tried = run(mounted([f"-t tmpfs -o size=64k none {folder}"], ["true"]))
+    if tried.returncode:
+        pytest.skip(f"no file system can be mounted here: {tried.stdout.strip()}")
+
+
+def need_permissions():
+    """Skip the test where the process passes every permission and cannot give that up."""
+    if AS_USER and (not shutil.which("setpriv") or run([*AS_USER, "true"]).returncode):
+        pytest.skip("root, who passes every permission, and setpriv(1) cannot change that here")
+
+
+def digests(workdir):
+    """Return the sha256 of every file that steps hand on or users keep, by path.
+
+    But for the report's page on the run itself, which tells how long its jobs took.
+    """
+    return {
+        path.relative_to(workdir).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for folder in ("results", "work")
+        for path in sorted((workdir / folder).rglob("*"))
+        if path.is_file() and path.name != "run.js"
+    }
+
+
+def products_of(workdir, slides):
+    """Return the digests of the products of some slides."""
+    return {
+        path: digest
+        for path, digest in digests(workdir).items()
+        if Path(path).stem in slides and not path.startswith("work/failed")
+    }
+
+
+def leftovers(workdir):
+    """Return what is half-written: files under the names that jobs write to."""
+    return [path for path in digests(workdir) if path.endswith(".tmp")]

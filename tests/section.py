@@ -1,0 +1,140 @@
+"""A painted section with spots on it: what the tests of the geometry perturb.
+
+The tissue has one straight and one round side and a notch, so that it looks like itself only one
+way round, and background all about. The lattices are those of ``st1k4m.demo_tissue``.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from st1k4m import demo, demo_tissue, settings
+from st1k4m.geometry import align_spots, read_spots
+
+REPOSITORY = Path(__file__).parents[1]
+GEOMETRY = settings.read_table(REPOSITORY / "config" / "geometry.tsv")
+OPTIONS = {"radius": "file", "radius_tolerance": 0.1, "auto_correct": True, "max_outside": 0.05}
+TECH = {"ST": "ST", "ST2K": "ST", "Visium": "Visium", "VisiumHD": "VisiumHD"}
+UM_PER_PX = {"ST": 40.0, "ST2K": 30.0, "Visium": 20.0, "VisiumHD": 2.0}
+
+
+@dataclass(frozen=True)
+class Section:
+    """Spots (names without the slide's, x, y, r in pixels), their true positions, and the image."""
+
+    slide: str
+    tech: str
+    names: list[str]
+    x: np.ndarray
+    y: np.ndarray
+    r: np.ndarray
+    row: np.ndarray
+    col: np.ndarray
+    image: np.ndarray
+
+    @property
+    def width(self) -> int:
+        return self.image.shape[1]
+
+    @property
+    def height(self) -> int:
+        return self.image.shape[0]
+
+    def but(self, **changes) -> "Section":
+        """Return the section with other centres, radii or image."""
+        return dataclasses.replace(self, **changes)
+
+    def align(self, folder: Path, *, geometry=GEOMETRY, override=None, **options):
+        """Write the files, align, and return the table as numpy columns, and the facts."""
+        coord, image = folder / f"{self.slide}_coord.csv", folder / f"{self.slide}.png"
+        lines = [
+            f"{self.slide}_{name},{y!r},{x!r},{r!r}"
+            for name, y, x, r in zip(
+                self.names, self.y.tolist(), self.x.tolist(), self.r.tolist(), strict=True
+            )
+        ]
+        coord.write_text("\n".join([",yaxis,xaxis,r", *lines, ""]))
+        cv2.imwrite(str(image), self.image[..., ::-1])
+        return align(
+            coord, image, self.slide, self.tech, geometry=geometry, override=override, **options
+        )
+
+
+def align(
+    coord,
+    image,
+    slide,
+    tech,
+    *,
+    out=None,
+    geometry=GEOMETRY,
+    override=None,
+    max_pixels=1e9,
+    **options,
+):
+    """Run ``align_spots`` with the options' defaults; numpy columns and facts."""
+    out = out or Path(coord).with_name(f"{slide}.parquet")
+    align_spots(
+        coord,
+        image,
+        out,
+        slide=slide,
+        tech=tech,
+        geometry=settings.rows_for(geometry, slide, tech),
+        override=override,
+        options={**OPTIONS, **options},
+        max_pixels=max_pixels,
+    )
+    table, facts = read_spots(out)
+    return {name: np.array(table[name].to_pylist()) for name in table.column_names}, facts
+
+
+def make_section(
+    array: str = "Visium",
+    spots: int = 700,
+    *,
+    rotation: float = 0.0,
+    missing: float = 0.0,
+    jitter: float | None = None,
+    place: tuple[float, float, float] = (0.5, 0.5, 0.3),
+    colour: tuple[int, int, int] = (178, 110, 176),
+    seed: int = 0,
+) -> Section:
+    """Paint a section and lay spots over its tissue.
+
+    ``place`` is the middle of the tissue and its half height, as shares of the image, so that it
+    can lie far to one side; ``missing`` leaves out that share of the spots at random.
+    """
+    x, y, r = place
+    area = np.pi * r * r * 0.7
+    lattice, size = demo_tissue.lay_spots(
+        array,
+        int(spots / area / (1 - missing)),
+        um_per_px=UM_PER_PX[array],
+        rotation=rotation,
+        jitter=jitter,
+        spread=1.0,
+        seed=seed,
+    )
+    height, width = size
+    across, down = np.meshgrid(np.arange(width) / width, np.arange(height) / height)
+    tissue = (np.hypot((across - x) / 0.8, down - y) < r) & (down > y - 0.7 * r)
+    tissue &= ~((across > x) & (np.abs(down - y - 0.2 * r) < 0.2 * r))
+    rng = np.random.default_rng(seed)
+    image = np.where(tissue[..., None], colour, (243, 242, 244))
+    image = np.clip(image + rng.normal(0, 3, image.shape), 0, 255).astype(np.uint8)
+    kept = demo_tissue.at_spots(tissue, lattice) & (rng.random(len(lattice)) >= missing)
+    lattice = lattice[np.flatnonzero(kept)]
+    return Section(
+        slide=f"Section_{array}",
+        tech=TECH[array],
+        names=demo.name_spots(array, lattice, seed),
+        x=lattice.x,
+        y=lattice.y,
+        r=np.full(len(lattice), lattice.r),
+        row=lattice.row,
+        col=lattice.col,
+        image=image,
+    )

@@ -1,0 +1,53 @@
+"""Finished runs that several tests look at, and copies for the tests that change something."""
+
+import hashlib
+import re
+import shutil
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def demo_run(tmp_path_factory, run_workflow):
+    """The working directory of a finished run of the demo: read only."""
+    workdir = tmp_path_factory.mktemp("demo-run")
+    done = run_workflow(workdir)
+    assert done.returncode == 0, done.stdout
+    return workdir
+
+
+@pytest.fixture
+def demo_copy(demo_run, tmp_path):
+    """A copy of the finished run of the demo, with time stamps: to change."""
+    return shutil.copytree(demo_run, tmp_path / "run", symlinks=True)
+
+
+@pytest.fixture
+def jobs_of():
+    """Return the ``(rule, slide)`` pairs that a run executed, from its terminal."""
+
+    def parse(output):
+        rule = r"^(?:local)?rule (\w+):\n(?:    .*\n)*?"
+        pairs = re.findall(rule + r"    log: logs/(?:\w+/)?(.+)\.log\n", output, re.MULTILINE)
+        return {(name, slide) for name, slide in pairs}
+
+    return parse
+
+
+@pytest.fixture
+def digests():
+    """Return the sha256 of every product, by path: what users keep and what steps hand on."""
+
+    def read(workdir, *, without=()):
+        files = sorted(
+            path
+            for folder in ("results", "work")
+            for path in (workdir / folder).rglob("*")
+            if path.is_file() and not any(name in path.name for name in without)
+        )
+        return {
+            path.relative_to(workdir).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in files
+        }
+
+    return read
