@@ -1,15 +1,12 @@
 """Data for tests: generated slides and datasets, the real slides where they are, whole runs."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import runs
-from places import DATA, REPOSITORY
+from places import DATA
 from st1k4m import demo
 
 
@@ -65,18 +62,7 @@ def run_workflow():
     """Run the workflow in a folder, with further arguments; the finished process."""
 
     def run(workdir, *arguments, cores=2):
-        command = [sys.executable, "-m", "snakemake", "-s", REPOSITORY / "Snakefile"]
-        command += ["--directory", workdir, "--cores", cores, *arguments]
-        # The interpreter's own folder comes first, so that jobs find the same environment.
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-        return subprocess.run(
-            [str(word) for word in command],
-            env={**os.environ, "PATH": path},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+        return runs.run(runs.command(workdir, *arguments, cores=cores))
 
     return run
 

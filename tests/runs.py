@@ -58,10 +58,12 @@ def start(words, *, marks=None, deeds=None, **environment):
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        # Under nohup, and in some CI, it would be ignored by all that is started here.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
 
 
-def finish(process, timeout=300):
+def finish(process, timeout=900):
     """Wait for a process; what `subprocess.run` would return."""
     try:
         output, _ = process.communicate(timeout=timeout)
@@ -72,9 +74,20 @@ def finish(process, timeout=300):
     return subprocess.CompletedProcess(process.args, process.returncode, output)
 
 
-def run(words, *, timeout=300, **how):
+def run(words, *, timeout=900, **how):
     """Start a process and wait for it."""
     return finish(start(words, **how), timeout)
+
+
+def shared_run(tmp_path_factory, name, *arguments):
+    """Return the working directory of a finished run, made by the first worker that asks."""
+    with shared_folder(tmp_path_factory, name) as folder:
+        finished = folder.with_suffix(".finished")
+        if not finished.exists():
+            done = run(command(folder, *arguments))
+            assert done.returncode == 0, done.stdout
+            finished.touch()
+    return folder
 
 
 def wait_for(path, process, timeout=120):

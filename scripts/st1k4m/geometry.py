@@ -35,6 +35,9 @@ __all__ = ["FLAGS", "align_spots", "read_coordinates", "read_spots"]
 # Upper ends of the tiers in um/px, as other tools draw the lines.
 TIERS = ((1.15, "high"), (2.4, "medium"), (np.inf, "low"))
 
+# Of the facts in pixels and micrometres.
+DECIMALS = 9
+
 # An image up to this many pixels is looked at without a doubt where ids do not tell a mirror image:
 # it is decoded within a second.
 CURIOUS = 2**25
@@ -130,12 +133,14 @@ def align_spots(
     outside = corrections.outside(placed.x, placed.y, size)
     if outside.mean() > options["max_outside"]:
         raise _leaves_image(slide, coord, placed, outside, size, verdict, options, override)
-    facts = {
-        "width": header.width,
-        "height": header.height,
-        "image_format": header.format,
-        **_describe(placed, ids, measured, outside, verdict, options, by_hand=bool(override)),
-    }
+    facts = _round(
+        {
+            "width": header.width,
+            "height": header.height,
+            "image_format": header.format,
+            **_describe(placed, ids, measured, outside, verdict, options, by_hand=bool(override)),
+        }
+    )
     log.info(
         "%s: %d spots, lattice %s, %s um/px",
         slide,
@@ -169,7 +174,7 @@ def read_spots(path: str | Path):
     """
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path)
+    table = pq.ParquetFile(path).read()  # read_table would import pandas
     return table, json.loads(table.schema.metadata[b"st1k4m"])
 
 
@@ -302,6 +307,15 @@ def _describe(
             for code, sentence in flags.items()
         ],
     }
+
+
+def _round(facts):
+    """Round every fraction: beyond `DECIMALS` a fit holds noise, another on each processor."""
+    if isinstance(facts, dict):
+        return {key: _round(value) for key, value in facts.items()}
+    if isinstance(facts, list):
+        return [_round(value) for value in facts]
+    return round(facts, DECIMALS) + 0.0 if isinstance(facts, float) else facts  # no -0.0
 
 
 def _told_by(ids: ArrayIds | None, verdict: Verdict, *, by_hand: bool) -> str:

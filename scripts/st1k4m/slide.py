@@ -233,11 +233,9 @@ def _read_dropped(expression: str | Path) -> dict[str, str]:
 
 
 def _read_facts(expression: str | Path) -> dict:
-    from anndata.io import read_elem
-
     with h5py.File(expression) as file:
-        return read_elem(file["uns/facts"]) | {
-            "normalisation": read_elem(file["uns/normalisation"])
+        return h5ad.read(file["uns/facts"]) | {
+            "normalisation": h5ad.read(file["uns/normalisation"])
         }
 
 

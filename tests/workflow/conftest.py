@@ -5,15 +5,13 @@ import re
 import shutil
 
 import pytest
+import runs
 
 
 @pytest.fixture(scope="session")
-def demo_run(tmp_path_factory, run_workflow):
+def demo_run(tmp_path_factory):
     """The working directory of a finished run of the demo: read only."""
-    workdir = tmp_path_factory.mktemp("demo-run")
-    done = run_workflow(workdir)
-    assert done.returncode == 0, done.stdout
-    return workdir
+    return runs.shared_run(tmp_path_factory, "demo-run")
 
 
 @pytest.fixture

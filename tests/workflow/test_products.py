@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import runs
 import scanpy as sc
 from PIL import Image
 from st1k4m import manifest
@@ -32,12 +33,9 @@ EMPTY = "Mouse_VisiumIO_VisiumHD_10bins_zerocounts"
 
 
 @pytest.fixture(scope="session")
-def real_run(real_slides, tmp_path_factory, run_workflow):
+def real_run(real_slides, tmp_path_factory):
     """The working directory of a finished run over the real slides: read only."""
-    workdir = tmp_path_factory.mktemp("real-run")
-    done = run_workflow(workdir, "--config", f"dataset={real_slides}")
-    assert done.returncode == 0, done.stdout
-    return workdir
+    return runs.shared_run(tmp_path_factory, "real-run", "--config", f"dataset={real_slides}")
 
 
 @pytest.fixture(params=[*DEMO, *REAL])
