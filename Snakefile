@@ -25,6 +25,7 @@ report: "report/workflow.rst"
 configfile: f"{workflow.basedir}/config/config.yaml"
 
 
+include: "rules/engine.smk"
 include: "rules/common.smk"
 include: "rules/fetch.smk"
 include: "rules/expression.smk"

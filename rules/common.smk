@@ -4,7 +4,6 @@ import atexit
 import os
 import sys
 
-import snakemake.jobs
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, f"{workflow.basedir}/scripts")
@@ -190,23 +189,3 @@ def tell_result():
     path = os.path.abspath("results/manifest.tsv")
     if os.path.exists(path):
         atexit.register(tell, manifest.describe(path))
-
-
-def leave_missing_inputs_to_their_jobs():
-    """Let an input that vanished since the run began fail its own job, which names it.
-
-    The engine would end the whole run, before any hook of ours. Its waiting stays as it is.
-    """
-    wait_for_files = snakemake.jobs.wait_for_files
-
-    async def wait(files, **options):
-        try:
-            await wait_for_files(files, **options)
-        except OSError:
-            if "consider_local" not in options:  # which is said of inputs alone
-                raise
-
-    snakemake.jobs.wait_for_files = wait
-
-
-leave_missing_inputs_to_their_jobs()

@@ -35,7 +35,8 @@ __all__ = ["FLAGS", "align_spots", "read_coordinates", "read_spots"]
 # Upper ends of the tiers in um/px, as other tools draw the lines.
 TIERS = ((1.15, "high"), (2.4, "medium"), (np.inf, "low"))
 
-# Of the facts in pixels and micrometres.
+# Of what is fitted, in pixels, micrometres and degrees: beyond them it holds noise, which differs
+# from one processor to the next.
 DECIMALS = 9
 
 # An image up to this many pixels is looked at without a doubt where ids do not tell a mirror image:
@@ -133,14 +134,12 @@ def align_spots(
     outside = corrections.outside(placed.x, placed.y, size)
     if outside.mean() > options["max_outside"]:
         raise _leaves_image(slide, coord, placed, outside, size, verdict, options, override)
-    facts = _round(
-        {
-            "width": header.width,
-            "height": header.height,
-            "image_format": header.format,
-            **_describe(placed, ids, measured, outside, verdict, options, by_hand=bool(override)),
-        }
-    )
+    facts = {
+        "width": header.width,
+        "height": header.height,
+        "image_format": header.format,
+        **_describe(placed, ids, measured, outside, verdict, options, by_hand=bool(override)),
+    }
     log.info(
         "%s: %d spots, lattice %s, %s um/px",
         slide,
@@ -270,7 +269,7 @@ def _describe(
     strays = _count_strays(measured)
     if strays:
         flags["stray_spots"] = f"{strays} spots stand off the lattice"
-    sides = [array.pitch_um / pitch for pitch in lattice.pitch_xy] if lattice else None
+    sides = [_round(array.pitch_um / pitch) for pitch in lattice.pitch_xy] if lattice else None
     if lattice and lattice.squeezed:
         flags["squeezed"] = f"a pixel is {sides[0]:.4g} um wide and {sides[1]:.4g} um high"
     radius = _choose_radius(spots, measured, options, flags)
@@ -280,18 +279,18 @@ def _describe(
         "why": verdict.why,
     }
     return {
-        "um_per_px": um_per_px,
-        "um_per_px_se": um_per_px and um_per_px * lattice.pitch_se / lattice.pitch,
+        "um_per_px": um_per_px and _round(um_per_px),
+        "um_per_px_se": um_per_px and _round(um_per_px * lattice.pitch_se / lattice.pitch),
         "um_per_px_xy": sides,
         "um_per_px_source": um_per_px
         and f"{array.pitch_um:g} um pitch of the {array.lattice} lattice ({array.source})",
         "tier": next(tier for top, tier in TIERS if um_per_px <= top) if um_per_px else "unknown",
         "lattice": lattice and lattice.kind,
-        "pitch_px": lattice and lattice.pitch,
+        "pitch_px": lattice and _round(lattice.pitch),
         "pitch_um": array and array.pitch_um,
-        "rotation": lattice and lattice.rotation,
+        "rotation": lattice and _round(lattice.rotation),
         "mirrored": lattice and lattice.mirrored,
-        "jitter_px": lattice and lattice.jitter,
+        "jitter_px": lattice and _round(lattice.jitter),
         "strays": strays,
         **radius,
         "correction": correction,
@@ -309,13 +308,8 @@ def _describe(
     }
 
 
-def _round(facts):
-    """Round every fraction: beyond `DECIMALS` a fit holds noise, another on each processor."""
-    if isinstance(facts, dict):
-        return {key: _round(value) for key, value in facts.items()}
-    if isinstance(facts, list):
-        return [_round(value) for value in facts]
-    return round(facts, DECIMALS) + 0.0 if isinstance(facts, float) else facts  # no -0.0
+def _round(fitted: float) -> float:
+    return round(float(fitted), DECIMALS) + 0.0  # never -0.0
 
 
 def _told_by(ids: ArrayIds | None, verdict: Verdict, *, by_hand: bool) -> str:
@@ -344,7 +338,7 @@ def _choose_radius(
     if not np.allclose(spots.r, of_file, rtol=1e-6, atol=0):
         flags["radius_varies"] = f"from {spots.r.min():.6g} to {spots.r.max():.6g} px"
     diameters = measured.diameters()
-    of_lattice = float(diameters[-1] / 2) if diameters else None
+    of_lattice = _round(diameters[-1] / 2) if diameters else None
     off = [abs(2 * of_file / diameter - 1) for diameter in diameters]
     if off and min(off) > options["radius_tolerance"]:
         flags["radius_inconsistent"] = (
