@@ -1,6 +1,7 @@
 # Where Snakemake 9 itself stands in the way of a run over many slides, three of its functions
 # are replaced. The lock pins the version that they were tried with.
 
+import asyncio
 import threading
 
 import snakemake.jobs
@@ -52,6 +53,7 @@ def ask_sizes_once():
         sizes = scheduler._input_sizes
         for path in {path for job in jobs for path in job.input if path not in sizes}:
             sizes[path] = await path.size() if await path.exists() else None
+        await asyncio.sleep(0)  # an interrupt from the keyboard takes hold where a task waits
 
     job_scheduler.JobScheduler.update_input_sizes = update_input_sizes
 

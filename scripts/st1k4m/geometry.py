@@ -173,7 +173,8 @@ def read_spots(path: str | Path):
     """
     import pyarrow.parquet as pq
 
-    table = pq.ParquetFile(path).read()  # read_table would import pandas
+    with open(path, "rb") as file:
+        table = pq.ParquetFile(file).read()  # read_table would import pandas
     return table, json.loads(table.schema.metadata[b"st1k4m"])
 
 

@@ -133,7 +133,8 @@ def draw_slide(
 
 def read_dropped(ledger: str | Path) -> np.ndarray:
     """Read x, y (m, 2) of the spots that have coordinates but are not in the AnnData."""
-    account = pq.ParquetFile(ledger).read(["x", "y", "in_coord", "status"])
+    with open(ledger, "rb") as file:
+        account = pq.ParquetFile(file).read(["x", "y", "in_coord", "status"])
     gone = pc.and_(account["in_coord"], pc.equal(account["status"], "dropped"))
     gone = account.filter(gone)
     return np.stack([gone["x"].to_numpy(), gone["y"].to_numpy()], axis=1)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import time
 
 import pytest
 import runs
@@ -75,6 +76,8 @@ def test_run_ended_by_a_signal_goes_on(sound_run, workdir, tmp_path, to_all, num
     words = runs.command(workdir, SPOTS, "--config", f"dataset={sound_run.dataset}")
     process = runs.start(words, deeds={SPOTS: "wait"}, marks=marks)
     runs.wait_for(marks / f"{ST}.parquet", process)
+    # The engine looks for jobs a second after it started one; an interrupt at that moment is lost.
+    time.sleep(1.5)
     (os.killpg if to_all else os.kill)(process.pid, number)
     if not to_all:
         (marks / f"{ST}.parquet").unlink()
