@@ -148,7 +148,7 @@ def decode_mb(image):
     from st1k4m import errors, images
 
     try:
-        return images.read_header(image).decode_mb
+        return images.decode_mb(images.read_header(image))
     except (errors.SlideError, OSError):  # the job itself says what is wrong with it
         return 0
 

@@ -56,6 +56,22 @@ def test_bad_slide_fails_alone_and_the_same_command_retries_it_alone(
     assert json.loads((workdir / "results/summary.json").read_text())["states"]["done"] == 2
 
 
+def test_bad_image_ends_its_retries_alone(make_dataset, tmp_path, run_workflow):
+    """A retry of cut_tiles asks the image's header what memory it needs."""
+    small = {"tech": "ST", "spots": 60, "genes": 80}
+    dataset = make_dataset([{"slide": BAD} | small, {"slide": GOOD, "seed": 1} | small])
+    image = dataset / f"ST/image/{BAD}.png"
+    image.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
+
+    failed = run_workflow(tmp_path / "run", "--config", f"dataset={dataset}", "--retries", 1)
+    assert failed.returncode != 0
+    assert "Traceback" not in failed.stdout
+    assert failed.stdout.count("\nlocalrule cut_tiles:") == 3
+    rows = manifest(tmp_path / "run")
+    assert (rows[BAD]["status"], rows[BAD]["stage"]) == ("failed", "cut_tiles")
+    assert rows[GOOD]["status"] == "done"
+
+
 def test_excluded_bad_slide_lets_the_run_end_well(dataset, tmp_path, run_workflow):
     workdir = tmp_path / "run"
     (dataset / f"Visium/image/{BAD}.png").unlink()
