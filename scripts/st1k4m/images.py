@@ -103,8 +103,9 @@ def read_header(path: str | Path, *, slide: str = "", max_pixels: float = MAX_PI
     ------
     SlideError
         Not a PNG, JPEG or TIFF; a broken header; more than ``max_pixels`` pixels; samples that are
-        not unsigned integers of 8 or 16 bits; a TIFF whose pages leave open which is the slide; an
-        image that can only be decoded whole and would take more than `MAX_WHOLE_MB`.
+        not unsigned integers of 8 or 16 bits; a TIFF whose pages leave open which is the slide, or
+        whose codec is not installed; an image that can only be decoded whole and would take more
+        than `MAX_WHOLE_MB`.
     """
     slide = slide or Path(path).stem
     kind = _sniff(path, slide)
@@ -368,6 +369,12 @@ def _tiff_layout(path: str | Path, slide: str) -> dict:
             slide,
             f"{path}: which is the slide? The TIFF has {error}",
             "keep one page, or three grey ones for red, green and blue",
+        ) from None
+    except tiff.CodecError as error:
+        raise SlideError(
+            slide,
+            f"{path}: a TIFF of {error}, which needs the package imagecodecs",
+            "pip install imagecodecs, or save the image with the samples of a pixel side by side",
         ) from None
     except tiff.ERRORS as error:
         raise _broken(path, slide, "tiff", error) from None

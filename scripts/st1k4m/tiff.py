@@ -25,6 +25,10 @@ class PagesError(Exception):
     """It is not clear which page is the slide."""
 
 
+class CodecError(Exception):
+    """What is needed to read the pixels is not installed."""
+
+
 def read_layout(path: str | Path) -> dict:
     """Find the picture among the pages of a TIFF, and how its rows are stored.
 
@@ -40,6 +44,8 @@ def read_layout(path: str | Path) -> dict:
     PagesError
         More than one page has the largest size, and they are not three channels; or there are more
         than `MAX_PAGES`.
+    CodecError
+        The page is in separate planes whose compression tifffile reads with another package only.
     ERRORS
         The file is broken.
     """
@@ -94,6 +100,8 @@ def _storage(page) -> dict:
     rows = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
     # libvips reads separate planes in strips only, and only if they say what colours they are
     if separate and (page.is_tiled or page.photometric not in (_RGB, _CMYK)):
+        if page.compression not in tifffile.TIFF.DECOMPRESSORS:
+            raise CodecError(f"separate planes, compressed with {page.compression.name}")
         return {"layout": "planes", "unit": rows}
     if page.is_tiled:
         return {"layout": "tiles", "unit": rows}

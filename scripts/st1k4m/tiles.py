@@ -251,8 +251,8 @@ def _facts(
         "tile_format": tile_format,
         "patch_size_src": squares.side,
         "patch_size_target": squares.size,
-        "tissue_hires_scalef": max(pictures["hires"].shape) / longest,
-        "tissue_lowres_scalef": max(pictures["lowres"].shape) / longest,
+        "tissue_hires_scalef": max(pictures["hires"].shape[:2]) / longest,
+        "tissue_lowres_scalef": max(pictures["lowres"].shape[:2]) / longest,
         "flags": list(notes),
         "warnings": list(notes.values()),
     }

@@ -189,6 +189,16 @@ def test_planes_may_have_sixteen_bits_and_alpha(tmp_path, rgb16, alpha):
     np.testing.assert_array_equal(rows, rgb16 >> 8)
 
 
+@pytest.mark.skipif(5 in tifffile.TIFF.DECOMPRESSORS, reason="imagecodecs is installed")
+def test_planes_with_a_codec_that_is_not_installed_name_the_package(tmp_path, rgb):
+    path = tmp_path / "image.tif"
+    tifffile.imwrite(path, planes(rgb), photometric="rgb", tile=(64, 64), compression="zlib")
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages[0].tags["Compression"].overwrite(5)
+    with pytest.raises(SlideError, match="LZW, which needs the package imagecodecs"):
+        images.read_header(path)
+
+
 @pytest.mark.parametrize("rows_per_strip", [1, 7, 129, HEIGHT])
 @pytest.mark.parametrize("bigtiff", [False, True])
 def test_strips_of_any_height(tmp_path, rgb, rows_per_strip, bigtiff):
