@@ -58,9 +58,14 @@ def start(words, *, marks=None, deeds=None, **environment):
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        # Under nohup, and in some CI, it would be ignored by all that is started here.
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+        preexec_fn=_hear_signals,
     )
+
+
+def _hear_signals():
+    # Ignored by all that nohup, or a script in its background, has started.
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def finish(process, timeout=900):

@@ -13,7 +13,6 @@ import argparse
 import csv
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -65,21 +64,14 @@ def make_dataset(folder: Path, rows: list[dict[str, str]]) -> None:
 
 def run(workdir: Path, dataset: Path, *arguments: str) -> Run:
     """Run the workflow; watch the driver apart from its jobs."""
-    command = [sys.executable, "-m", "snakemake", "-s", str(measure.SCRIPTS.parent / "Snakefile")]
-    command += ["--directory", str(workdir), "--cores", "2", "--config", f"dataset={dataset}"]
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     begin = time.perf_counter()
-    with open(workdir / "terminal.txt", "w") as terminal:
-        driver = subprocess.Popen(
-            [*command, *arguments],
-            stdout=terminal,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "PATH": path},
-        )
-        own_cpu = peak_mb = 0.0
-        while not (ended := os.wait4(driver.pid, os.WNOHANG))[0]:
-            own_cpu, peak_mb = watch(driver.pid) or (own_cpu, peak_mb)
-            time.sleep(0.1)
+    driver = measure.start_workflow(
+        workdir, "--cores", "2", "--config", f"dataset={dataset}", *arguments
+    )
+    own_cpu = peak_mb = 0.0
+    while not (ended := os.wait4(driver.pid, os.WNOHANG))[0]:
+        own_cpu, peak_mb = watch(driver.pid) or (own_cpu, peak_mb)
+        time.sleep(0.1)
     driver.returncode = os.waitstatus_to_exitcode(ended[1])
     text = (workdir / "terminal.txt").read_text()
     if driver.returncode:

@@ -51,6 +51,20 @@ def run(command: list[str], **environment: str) -> Usage:
     return Usage(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, output)
 
 
+def start_workflow(workdir: Path, *arguments: str) -> subprocess.Popen:
+    """Start Snakemake in ``workdir``; what it prints goes to ``terminal.txt`` there."""
+    command = [sys.executable, "-m", "snakemake", "-s", str(SCRIPTS.parent / "Snakefile")]
+    # The interpreter's own folder comes first, so that jobs find the same environment.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    with open(workdir / "terminal.txt", "w") as terminal:
+        return subprocess.Popen(
+            [*command, "--directory", str(workdir), *arguments],
+            stdout=terminal,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PATH": path},
+        )
+
+
 def run_python(code: str, **environment: str) -> Usage:
     """Run Python source in a fresh interpreter that can import ``st1k4m``."""
     return run([sys.executable, "-c", code], **environment)
