@@ -93,7 +93,7 @@ def count_expression(
     for warning in facts["warnings"]:
         log.warning(warning)
     spots = np.array(table.spots, object)
-    slide_table = _Table(
+    found = _Table(
         slide=slide,
         matrix=table.matrix,
         spots=spots,
@@ -104,9 +104,7 @@ def count_expression(
         facts=facts,
         dropped={"spot": spots[~kept].tolist(), "reason": reasons[~kept].tolist()},
     )
-    del table  # the matrix of all spots goes before that of the kept ones is worked on
-    slide_table = slide_table.of_spots(kept)
-    _write(out, slide_table)
+    _write(out, found.of_spots(kept))
 
 
 def subset_expression(expression: str | Path, keep: np.ndarray, out: str | Path) -> None:
@@ -157,10 +155,14 @@ class _Table:
     dropped: dict
 
     def of_spots(self, keep: np.ndarray) -> "_Table":
+        """Return what is left with these spots; this table is of no use afterwards."""
         if keep.all():
             return self
         return replace(
-            self, matrix=self.matrix[keep], spots=self.spots[keep], barcodes=self.barcodes[keep]
+            self,
+            matrix=metrics.take_spots(self.matrix, keep),
+            spots=self.spots[keep],
+            barcodes=self.barcodes[keep],
         )
 
     def of_genes(self, keep: np.ndarray) -> "_Table":

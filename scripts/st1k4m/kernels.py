@@ -307,6 +307,19 @@ def sum_spots(ends, indices, values, mitochondrial, top):
 
 
 @compiled
+def move_rows(keep, ends, indices, values):
+    """Move the entries of the rows to ``keep`` to the front; return how many they are."""
+    count = 0
+    for row in range(len(keep)):
+        if keep[row]:
+            for entry in range(ends[row], ends[row + 1]):
+                indices[count] = indices[entry]
+                values[count] = values[entry]
+                count += 1
+    return count
+
+
+@compiled
 def sum_genes(indices, values, genes):
     """Sum up each gene: spots it is found in and total (int64), sum of squares (float64)."""
     spots = np.zeros(genes, np.int64)

@@ -17,6 +17,21 @@ TOP = (50, 100, 200, 500)
 """Numbers of genes for scanpy's ``pct_counts_in_top_<n>_genes``."""
 
 
+def take_spots(matrix: "csr_matrix", keep: np.ndarray) -> "csr_matrix":
+    """Return the rows to ``keep``, in the memory of ``matrix``, which is of no use afterwards.
+
+    A copy would be the most memory that a slide ever takes.
+    """
+    from scipy.sparse import csr_matrix
+
+    from st1k4m import kernels
+
+    count = kernels.move_rows(keep, matrix.indptr, matrix.indices, matrix.data)
+    ends = np.concatenate([[0], np.cumsum(np.diff(matrix.indptr)[keep])])
+    parts = matrix.data[:count], matrix.indices[:count], ends.astype(matrix.indptr.dtype)
+    return csr_matrix(parts, shape=(len(ends) - 1, matrix.shape[1]))
+
+
 def sum_spots(
     matrix: "csr_matrix", mitochondrial: np.ndarray, top: Sequence[int] = ()
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -319,6 +319,20 @@ def test_every_spot_that_is_dropped_has_its_reason(run):
     }
 
 
+@pytest.mark.parametrize("share", [0, 0.3, 0.99, 1])
+def test_spots_are_taken_in_place(share):
+    values = random_counts()
+    keep = np.random.default_rng(1).random(len(values)) < share
+    matrix = csr_matrix(values, dtype=np.int32)
+    taken = metrics.take_spots(matrix, keep)
+    assert np.array_equal(taken.toarray(), values[keep])
+    assert taken.nnz == len(taken.data) == np.count_nonzero(values[keep])
+    assert taken.indptr.dtype == np.int32
+    if share > 0.5:  # scipy copies what is less than half, which frees the rest
+        assert np.shares_memory(taken.data, matrix.data)
+        assert np.shares_memory(taken.indices, matrix.indices)
+
+
 def test_by_default_only_spots_without_any_count_are_dropped_and_no_gene(run):
     found = read(run([[0, 0], [1, 0]]))
     assert found.shape == (1, 2)
