@@ -31,7 +31,7 @@ ENGINE_MB = 400
 #: CPU seconds that their start takes.
 ENGINE_SECONDS = 5
 #: MB and minutes below which no job asks for less.
-LEAST_MB, LEAST_MINUTES = 1_000, 5
+LEAST_MB, LEAST_MINUTES = 600, 5
 #: What `need` tells.
 NEEDS = ("mem_mb", "runtime", "disk_mb")
 #: How much slower than expected a job may be: another processor, a busy file system.
@@ -53,25 +53,25 @@ class Step:
 
 # Measured on generated slides of 300 spots x 16,000 genes to 4,900 x 36,601, 2,800 x 94,000,
 # 60,000 x 18,085 and 300,000 x 300, with images of 1 to 464 million pixels. The largest figures: a
-# count file of 1.1 GB with 93.5 million counts 12.5 s and 1,608 MB, one of 4.3 GB with 46.1 million
-# 8.7 s and 899 MB; tiles from 464 million pixels 9.9 s and 294 MB; any other step of any of these
-# slides 3.6 s and 451 MB. At rest: starting Python and the imports.
+# count file of 1.1 GB with 93.5 million counts 10.0 s and 926 MB, one of 4.3 GB with 46.1 million
+# 6.7 s and 577 MB; tiles from 464 million pixels 7.6 s and 243 MB; any other step of any of these
+# slides 2.6 s and 435 MB. At rest: starting Python and the imports.
 STEPS = {
     "count_expression": Step(
-        1.2,
-        {"counts_mb": 0.0004 + 1 / FILE_RATE, "nonzeros_m": 0.11, "spots_k": 0.005},
-        180,
-        {"nonzeros_m": 15.5, "spots_k": 0.4},
+        0.65,
+        {"counts_mb": 0.0005 + 1 / FILE_RATE, "nonzeros_m": 0.085, "spots_k": 0.004},
+        195,
+        {"nonzeros_m": 8.0, "spots_k": 0.5},
     ),
-    "align_spots": Step(0.9, {"pixels_m": 0.001, "spots_k": 0.002}, 180, {"spots_k": 0.5}),
+    "align_spots": Step(0.45, {"pixels_m": 0.0002, "spots_k": 0.0015}, 180, {"spots_k": 0.5}),
     "cut_tiles": Step(
-        1.0, {"pixels_m": 0.02, "spots_k": 0.003}, 240, {"pixels_m": 0.2, "spots_k": 0.8}
+        0.5, {"pixels_m": 0.017, "spots_k": 0.002}, 225, {"pixels_m": 0.08, "spots_k": 0.7}
     ),
     "build_anndata": Step(
-        1.4, {"nonzeros_m": 0.004, "spots_k": 0.007}, 190, {"nonzeros_m": 0.15, "spots_k": 0.9}
+        0.4, {"nonzeros_m": 0.001, "spots_k": 0.004}, 160, {"nonzeros_m": 0.16, "spots_k": 1.0}
     ),
     "draw_slide": Step(
-        1.2, {"nonzeros_m": 0.03, "spots_k": 0.004}, 260, {"nonzeros_m": 0.3, "spots_k": 0.6}
+        0.5, {"nonzeros_m": 0.024, "spots_k": 0.003}, 240, {"nonzeros_m": 0.65, "spots_k": 0.65}
     ),
 }
 
