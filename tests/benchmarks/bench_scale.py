@@ -5,8 +5,8 @@ python tests/benchmarks/bench_scale.py [--all | --quick] [--meta PATH] [--folder
 Names, technologies and proportions are the published ones where ``--meta`` names the meta table;
 otherwise as many are made up. Every step really runs, so that what the jobs cost is nearly all
 start-up. Prints wall time, CPU of driver and jobs, memory of the driver, files left, and what a
-run costs that has nothing to do. ``--all`` 1,149 slides take about an hour on two cores; otherwise
-every fourteenth runs.
+run costs that has nothing to do. ``--all`` 1,149 slides take half an hour to an hour on two cores;
+otherwise every fourteenth runs.
 """
 
 import argparse
