@@ -39,6 +39,10 @@ COLUMNS = (
     "tiles",
 )
 STATES = ("done", "failed", "excluded", "not_selected")
+#: How the reason of a slide begins whose run ended before it, which is no fault of the slide.
+UNFINISHED = "not finished"
+#: Failed slides that the terminal names.
+NAMED = 20
 
 
 def build_manifest(
@@ -118,22 +122,33 @@ def summarise(slides: catalogue.Catalogue, rows: list[dict]) -> dict:
 
 
 def describe(path: str | Path) -> str:
-    """Sum a manifest up for the terminal: how many slides are done, which failed and why."""
+    """Sum a manifest up for the terminal: how many slides are done, which failed and why.
+
+    Those that an interrupted run did not come to are named last.
+    """
     rows = read_manifest(path)
     states = Counter(row["status"] for row in rows)
     failed = [row for row in rows if row["status"] == "failed"]
+    failed.sort(key=_is_unfinished)
     lines = [
         f"  FAILED {row['slide']} at {row['stage']}: {row['reason']}\n"
         f"    what to do: {row['hint']}\n"
         f"    log: logs/{row['stage']}/{row['slide']}.log"
-        for row in failed[:20]
+        for row in failed[:NAMED]
     ]
-    if len(failed) > 20:
-        lines.append(f"  ... and {len(failed) - 20} more")
-    counts = ", ".join(f"{states[state]} {state.replace('_', ' ')}" for state in STATES)
-    lines.append(f"Slides: {counts}.")
+    if len(failed) > NAMED:
+        lines.append(f"  ... and {len(failed) - NAMED} more")
+    counts = {state: f"{states[state]} {state.replace('_', ' ')}" for state in STATES}
+    if unfinished := sum(map(_is_unfinished, failed)):
+        counts["failed"] += f" ({unfinished} of them {UNFINISHED})"
+    lines.append(f"Slides: {', '.join(counts.values())}.")
     lines.append(f"Look at {Path(path).parent / 'report/index.html'} or {path}.")
     return "\n".join(lines)
+
+
+def _is_unfinished(row: dict[str, str]) -> bool:
+    """Whether a row of the manifest is of a slide that the run did not come to the end of."""
+    return row["reason"].startswith(UNFINISHED)
 
 
 def _row(slide: catalogue.Slide, state: str, reason: str) -> dict:
@@ -163,7 +178,7 @@ def _outcome(slide: str) -> dict:
             return {
                 "status": "failed",
                 "stage": step,
-                "reason": "not finished: the run ended, or the job was killed, before this step",
+                "reason": f"{UNFINISHED}: the run ended, or the job was killed, before this step",
                 "hint": f"run the same command again; if it stays, read logs/{step}/{slide}.log",
             }
     try:

@@ -138,8 +138,19 @@ def test_last_lines_tell_how_many_and_which(run_folder):
     build({"A": ("selected", ""), "B": ("selected", "")})
     text = manifest.describe("results/manifest.tsv")
     assert "FAILED B at count_expression: not finished" in text
-    assert "1 done, 1 failed, 0 excluded, 0 not selected" in text
+    assert "1 done, 1 failed (1 of them not finished), 0 excluded, 0 not selected" in text
     assert "results/report/index.html" in text
+
+
+def test_last_lines_name_bad_slides_before_those_that_were_not_come_to(run_folder):
+    run_folder([slide(f"S{number:02}") for number in range(manifest.NAMED + 2)])
+    failure = {"stage": "cut_tiles", "reason": "broken PNG", "hint": "fetch it again"}
+    jobs.write_text(jobs.failure_path("cut_tiles", "S21"), json.dumps(failure))
+    build({f"S{number:02}": ("selected", "") for number in range(manifest.NAMED + 2)})
+    text = manifest.describe("results/manifest.tsv")
+    assert text.startswith("  FAILED S21 at cut_tiles: broken PNG")
+    assert "... and 2 more" in text
+    assert "0 done, 22 failed (21 of them not finished)," in text
 
 
 def test_citations_are_those_of_the_selected_slides(run_folder, tmp_path):
