@@ -4,8 +4,8 @@ python tests/benchmarks/bench_costs.py [--quick] [--folder bench]
 
 Generated slides, each step in a process of its own with the options of config.yaml. Prints, by step
 and slide, CPU seconds and peak memory beside what `costs` expects (its seconds are the clock's,
-with the time in which a count file comes from a busy file system) and what a job is given, all in;
-then the constants that fit these figures best, for `costs.STEPS`.
+with the time in which a count file comes from a busy file system); then the constants that fit
+these figures best, for `costs.STEPS`. What whole jobs ask for is bench_cluster.py's.
 """
 
 import argparse
@@ -137,7 +137,7 @@ def main() -> None:
         sections["geometry"].pop(name)
 
     found = []
-    print("what           slide                  CPU s  expected   peak MB  expected  given  ratio")
+    print("what           slide                  CPU s  expected   peak MB  expected")
     for arguments_of_slide in SLIDES[: QUICK if arguments.quick else None]:
         slide = arguments_of_slide["slide"]
         tech = arguments_of_slide.get("tech", "Visium")
@@ -155,11 +155,9 @@ def main() -> None:
         print("  " + ", ".join(f"{key} {value:,.1f}" for key, value in amount.items()))
         for step, usage in used.items():
             expected = costs.estimate(step, amount)
-            given = costs.need(step, row)["mem_mb"]
             print(
                 f"{step:16} {slide:20} {usage.cpu_seconds:7.1f} {expected.seconds:9.1f} "
-                f"{usage.peak_mb:9,.0f} {expected.memory_mb:9,.0f} {given:6,} "
-                f"{given / usage.peak_mb:6.1f}",
+                f"{usage.peak_mb:9,.0f} {expected.memory_mb:9,.0f}",
                 flush=True,
             )
             found.append((step, amount, usage))
