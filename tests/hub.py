@@ -40,6 +40,14 @@ class File:
     oid: str
     large: bool
 
+    @classmethod
+    def of(cls, path: Path, large: bool) -> "File":
+        """Describe a file as the hub does."""
+        content = path.read_bytes()
+        sha256 = hashlib.sha256(content).hexdigest()
+        oid = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+        return cls(path, len(content), sha256, oid, large)
+
 
 class LoopbackHub:
     """Serve folders as commits of one dataset repository.
@@ -81,15 +89,9 @@ class LoopbackHub:
         files = {}
         for path in sorted(Path(folder).rglob("*")):
             if path.is_file():
-                content = path.read_bytes()
                 name = path.relative_to(folder).as_posix()
-                files[name] = File(
-                    path,
-                    len(content),
-                    hashlib.sha256(content).hexdigest(),
-                    hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest(),
-                    len(content) > self.large or name.endswith(".png"),
-                )
+                large = path.stat().st_size > self.large or name.endswith(".png")
+                files[name] = File.of(path, large)
         digest = hashlib.sha1(json.dumps([[n, f.oid] for n, f in files.items()]).encode())
         commit = digest.hexdigest()
         self.commits[commit] = files

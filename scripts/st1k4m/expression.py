@@ -104,7 +104,10 @@ def count_expression(
         facts=facts,
         dropped={"spot": spots[~kept].tolist(), "reason": reasons[~kept].tolist()},
     )
-    _write(out, found.of_spots(kept))
+    # Neither name holds on to the counts of all spots while those of the kept ones are written.
+    del table
+    found = found.of_spots(kept)
+    _write(out, found)
 
 
 def subset_expression(expression: str | Path, keep: np.ndarray, out: str | Path) -> None:
@@ -137,7 +140,8 @@ def subset_expression(expression: str | Path, keep: np.ndarray, out: str | Path)
             facts=uns["facts"],
             dropped=uns["dropped"],
         )
-    _write(out, table.of_spots(keep))
+    table = table.of_spots(keep)
+    _write(out, table)
 
 
 @dataclass

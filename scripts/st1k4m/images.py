@@ -373,8 +373,8 @@ def _tiff_layout(path: str | Path, slide: str) -> dict:
     except tiff.CodecError as error:
         raise SlideError(
             slide,
-            f"{path}: a TIFF of {error}, which needs the package imagecodecs",
-            "pip install imagecodecs, or save the image with the samples of a pixel side by side",
+            f"{path}: a TIFF of {error}, which needs the package imagecodecs if it can be read",
+            "save the image with the samples of a pixel side by side, or pip install imagecodecs",
         ) from None
     except tiff.ERRORS as error:
         raise _broken(path, slide, "tiff", error) from None

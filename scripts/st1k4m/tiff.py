@@ -26,7 +26,7 @@ class PagesError(Exception):
 
 
 class CodecError(Exception):
-    """What is needed to read the pixels is not installed."""
+    """The pixels cannot be read, or not with what is installed."""
 
 
 def read_layout(path: str | Path) -> dict:
@@ -45,7 +45,8 @@ def read_layout(path: str | Path) -> dict:
         More than one page has the largest size, and they are not three channels; or there are more
         than `MAX_PAGES`.
     CodecError
-        The page is in separate planes whose compression tifffile reads with another package only.
+        The page is in separate planes whose compression tifffile does not read, or with another
+        package only.
     ERRORS
         The file is broken.
     """
@@ -101,7 +102,8 @@ def _storage(page) -> dict:
     # libvips reads separate planes in strips only, and only if they say what colours they are
     if separate and (page.is_tiled or page.photometric not in (_RGB, _CMYK)):
         if page.compression not in tifffile.TIFF.DECOMPRESSORS:
-            raise CodecError(f"separate planes, compressed with {page.compression.name}")
+            codec = getattr(page.compression, "name", page.compression)  # a number has no name
+            raise CodecError(f"separate planes, compressed with {codec}")
         return {"layout": "planes", "unit": rows}
     if page.is_tiled:
         return {"layout": "tiles", "unit": rows}

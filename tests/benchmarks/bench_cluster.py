@@ -9,7 +9,6 @@ of all processes of a job, as Slurm counts it: what is resident, pages that proc
 
 import argparse
 import os
-import re
 import shutil
 import sys
 import time
@@ -24,6 +23,8 @@ import slurm
 
 PROFILE = [
     *("--profile", str(measure.SCRIPTS.parent / "profiles/slurm"), "--latency-wait", "5"),
+    # A job that asked for too little ends the benchmark, as what it must not come to.
+    *("--retries", "0"),
     *("--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1"),
     *("--max-status-checks-per-second", "1"),
 ]
@@ -53,11 +54,13 @@ def run(cluster: slurm.Slurm, workdir: Path, dataset: Path) -> float:
     return peak
 
 
-def ended(cluster: slurm.Slurm, workdir: Path) -> tuple[str, str, str]:
-    """Return memory and time that a working directory's job asked for, and the time it took."""
+def ended(cluster: slurm.Slurm, workdir: Path) -> tuple[float, str, str]:
+    """Return MB and time that a working directory's job asked for, and the time it took."""
     lines = cluster.ask("squeue", "--states=all", "--noheader", "--format=%m|%l|%M|%Z").splitlines()
-    (found,) = (line.split("|")[:3] for line in lines if line.endswith(f"|{workdir}"))
-    return tuple(found)
+    ((memory, limit, taken),) = (
+        line.split("|")[:3] for line in lines if line.endswith(f"|{workdir}")
+    )
+    return float(memory[:-1]) * {"M": 1, "G": 1024}[memory[-1]], limit, taken
 
 
 def main() -> None:
@@ -77,9 +80,8 @@ def main() -> None:
                 bench_costs.make_slide(folder / "dataset", **slide)
                 used = run(cluster, workdir, folder / "dataset")
                 asked, limit, taken = ended(cluster, workdir)
-                mb = float(re.sub(r"\D", "", asked))
                 print(
-                    f"{slide['slide']:20} {mb:9,.0f} {used:8,.0f} {mb / used:6.1f}   "
+                    f"{slide['slide']:20} {asked:9,.0f} {used:8,.0f} {asked / used:6.1f}   "
                     f"{limit:>10} {taken:>6}",
                     flush=True,
                 )

@@ -44,7 +44,7 @@ def serve(hub: LoopbackHub, rows: list[dict[str, str]], folder: Path) -> None:
         writer = csv.DictWriter(file, COLUMNS, quoting=csv.QUOTE_ALL)
         writer.writeheader()
         writer.writerows(rows)
-    files = {TABLE: File(path, path.stat().st_size, "0" * 64, "0" * 40, large=False)}
+    files = {TABLE: File.of(path, large=False)}
     for row in rows:
         size = 4 * int(row["spot_num"]) * int(row["gene_num"])
         for name, bytes_, large in (

@@ -106,7 +106,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--quick", action="store_true", help=f"every {QUICK_STEP}th slide")
-    which.add_argument("--all", action="store_true", help="all slides; an hour")
+    which.add_argument("--all", action="store_true", help="all slides; half an hour or more")
     parser.add_argument("--meta", type=Path)
     parser.add_argument("--folder", type=Path, default=Path("bench"))
     arguments = parser.parse_args()

@@ -190,12 +190,13 @@ def test_planes_may_have_sixteen_bits_and_alpha(tmp_path, rgb16, alpha):
 
 
 @pytest.mark.skipif(5 in tifffile.TIFF.DECOMPRESSORS, reason="imagecodecs is installed")
-def test_planes_with_a_codec_that_is_not_installed_name_the_package(tmp_path, rgb):
+@pytest.mark.parametrize(("codec", "name"), [(5, "LZW"), (12345, "12345")])
+def test_planes_with_a_codec_that_is_not_installed_name_it(tmp_path, rgb, codec, name):
     path = tmp_path / "image.tif"
     tifffile.imwrite(path, planes(rgb), photometric="rgb", tile=(64, 64), compression="zlib")
     with tifffile.TiffFile(path, mode="r+") as file:
-        file.pages[0].tags["Compression"].overwrite(5)
-    with pytest.raises(SlideError, match="LZW, which needs the package imagecodecs"):
+        file.pages[0].tags["Compression"].overwrite(codec)
+    with pytest.raises(SlideError, match=f"with {name}, which needs the package imagecodecs"):
         images.read_header(path)
 
 
