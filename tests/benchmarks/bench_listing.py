@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import measure
+import published
 
 sys.path.append(str(Path(__file__).parents[1]))
 
@@ -19,29 +20,13 @@ from hub import REPO, File, LoopbackHub
 
 COMMIT = "0123456789" * 4
 TABLE = "meta/meta_all_gene02122025.csv"
-COLUMNS = ["slide", "species", "tissue", "pmid", "title", "tech", "spot_num", "gene_num"]
-TECHS = ["ST"] * 151 + ["Visium"] * 994 + ["VisiumHD"] * 4
-
-
-def read_rows(meta: Path | None) -> list[dict[str, str]]:
-    """The published rows, or as many made up."""
-    if meta:
-        with meta.open(newline="", encoding="utf-8") as file:
-            return [{key: row[key] for key in COLUMNS} for row in csv.DictReader(file)]
-    values = ["human", "brain", "1", "Title"]
-    return [
-        dict(
-            zip(COLUMNS, [f"Human_Brain_Made_Up_{n}", *values, tech, "2000", "30000"], strict=True)
-        )
-        for n, tech in enumerate(TECHS)
-    ]
 
 
 def serve(hub: LoopbackHub, rows: list[dict[str, str]], folder: Path) -> None:
     """Make a commit of the rows' files: names and sizes without bytes, but for the table."""
     path = folder / "meta.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, quoting=csv.QUOTE_ALL)
+        writer = csv.DictWriter(file, published.COLUMNS, quoting=csv.QUOTE_ALL)
         writer.writeheader()
         writer.writerows(rows)
     files = {TABLE: File.of(path, large=False)}
@@ -64,7 +49,7 @@ def main() -> None:
     parser.add_argument("--meta", type=Path)
     parser.add_argument("--folder", type=Path, default=Path("bench"))
     arguments = parser.parse_args()
-    rows = read_rows(arguments.meta)
+    rows = published.read_slides(arguments.meta)
     print(
         "slides  what                        wall s   CPU s  peak MB  per slide, CPU ms  requests"
     )

@@ -1,7 +1,10 @@
 """The report over all slides of the published table: size, time to build, time to first view.
 
+python tests/benchmarks/bench_report.py [--quick] [--meta PATH] [--folder bench]
+
 Every slide has about as many spots as the table states and 300 genes; its products are generated,
-so this says what the report costs, not the chain before it.
+so this says what the report costs, not the chain before it. Without ``--meta``, the published meta
+table, as many slides are made up.
 """
 
 import argparse
@@ -17,21 +20,20 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / 
 
 import browser  # noqa: E402
 import measure  # noqa: E402
+import published  # noqa: E402
 import report_data  # noqa: E402
-from st1k4m import demo_tissue, reconcile  # noqa: E402
+from st1k4m import demo_tissue  # noqa: E402
 
-META = Path(__file__).parents[3] / "shared/data/catalogue/meta_all_gene02122025.csv"
 GENES, PIXELS = 300, 1200
 
 
-def read_slides(meta: Path, most: int) -> list[dict]:
-    """Arguments of `catalogue.Slide` for the table's slides, every n-th where fewer are asked."""
-    rows = reconcile.read_table(meta.name, meta.read_bytes())
+def choose_slides(rows: list[dict[str, str]], most: int) -> list[dict]:
+    """Arguments of `catalogue.Slide` for the rows, every n-th where fewer are asked."""
     step = max(1, len(rows) // most)
     names = ("slide", "tech", "species", "tissue", "pmid", "title")
     return [
         {name: row[name] for name in names} | {"spots": int(row["spot_num"])}
-        for _, row in rows[::step][:most]
+        for row in rows[::step][:most]
     ]
 
 
@@ -96,16 +98,16 @@ def main() -> None:
     """Make the slides, build the report, look at it, and print what it took."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="60 slides instead of all")
-    parser.add_argument("--meta", type=Path, default=META, help="the published meta table")
-    parser.add_argument("--folder", type=Path, default=Path("bench/report"), help="where to work")
+    parser.add_argument("--meta", type=Path, help="the published meta table")
+    parser.add_argument("--folder", type=Path, default=Path("bench"))
     arguments = parser.parse_args()
-    if not arguments.meta.is_file():
-        print(f"no meta table at {arguments.meta}: name one with --meta")
-        return
-    rows = read_slides(arguments.meta.resolve(), 60 if arguments.quick else 1_000_000)
-    shutil.rmtree(arguments.folder, ignore_errors=True)
-    arguments.folder.mkdir(parents=True)
-    os.chdir(arguments.folder)
+    rows = choose_slides(
+        published.read_slides(arguments.meta), 60 if arguments.quick else 1_000_000
+    )
+    folder = arguments.folder / "report"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    os.chdir(folder)
     drawn = [make_slide(row, number) for number, row in enumerate(rows)]
     report_data.finish(rows)
     made = "'results/manifest.tsv', 'results/summary.json', 'results/report', 'logs'"

@@ -10,7 +10,6 @@ otherwise every fourteenth runs.
 """
 
 import argparse
-import csv
 import os
 import shutil
 import sys
@@ -20,12 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import measure
+import published
 
 sys.path.insert(0, str(measure.SCRIPTS))
 
 from st1k4m import demo
 
-TECHS = ["ST"] * 151 + ["Visium"] * 994 + ["VisiumHD"] * 4
 STEP, QUICK_STEP = 14, 60
 
 
@@ -38,15 +37,6 @@ class Run:
     driver_mb: float
     jobs_cpu: float
     jobs: int
-
-
-def read_slides(meta: Path | None) -> list[dict[str, str]]:
-    """Read the published rows, or make up as many."""
-    if meta:
-        with meta.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
-    fields = {"species": "human", "tissue": "brain", "pmid": "", "spot_num": "2000"}
-    return [{"slide": f"Made_Up_{i}", "tech": tech} | fields for i, tech in enumerate(TECHS)]
 
 
 def make_dataset(folder: Path, rows: list[dict[str, str]]) -> None:
@@ -111,7 +101,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("bench"))
     arguments = parser.parse_args()
     step = 1 if arguments.all else QUICK_STEP if arguments.quick else STEP
-    rows = read_slides(arguments.meta)[::step]
+    rows = published.read_slides(arguments.meta)[::step]
     workdir, dataset = (arguments.folder / f"scale-{name}" for name in ("run", "dataset"))
     for path in (workdir, dataset):
         shutil.rmtree(path, ignore_errors=True)
