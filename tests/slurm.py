@@ -21,6 +21,12 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scance
 FOLDER = "st1k4m-slurm."
 PACKAGES = "munge slurmctld slurmd slurm-client"
 
+# The profile is patient, as suits hours of work on a shared cluster; tests and benchmarks are not.
+HURRY = [
+    *("--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1"),
+    *("--max-status-checks-per-second", "1", "--latency-wait", "10"),
+]
+
 # Without cgroups and accounting: processes are found by their parent, memory is polled each second.
 CONF = """
 ClusterName=st1k4m

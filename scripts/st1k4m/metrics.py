@@ -18,9 +18,14 @@ TOP = (50, 100, 200, 500)
 
 
 def take_spots(matrix: "csr_matrix", keep: np.ndarray) -> "csr_matrix":
-    """Return the rows to ``keep``, in the memory of ``matrix``, which is of no use afterwards.
+    """Return some of the rows, in the memory of ``matrix``: a copy would be a slide's peak.
 
-    A copy would be the most memory that a slide ever takes.
+    Parameters
+    ----------
+    matrix
+        (spots, genes) counts, CSR. It is of no use afterwards.
+    keep
+        (spots,) bool.
     """
     from scipy.sparse import csr_matrix
 

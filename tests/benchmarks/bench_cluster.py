@@ -21,13 +21,8 @@ sys.path.insert(0, str(measure.SCRIPTS.parent / "tests"))
 
 import slurm
 
-PROFILE = [
-    *("--profile", str(measure.SCRIPTS.parent / "profiles/slurm"), "--latency-wait", "5"),
-    # A job that asked for too little ends the benchmark, as what it must not come to.
-    *("--retries", "0"),
-    *("--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1"),
-    *("--max-status-checks-per-second", "1"),
-]
+# A job that asked for too little ends the benchmark, as what it must not come to.
+PROFILE = ["--profile", str(measure.SCRIPTS.parent / "profiles/slurm"), "--retries", "0"]
 
 
 def resident_mb(cluster: slurm.Slurm) -> float:
@@ -44,7 +39,9 @@ def resident_mb(cluster: slurm.Slurm) -> float:
 
 def run(cluster: slurm.Slurm, workdir: Path, dataset: Path) -> float:
     """Run the workflow through the cluster; return the most memory that was seen, in MB."""
-    driver = measure.start_workflow(workdir, *PROFILE, "--config", f"dataset={dataset}")
+    driver = measure.start_workflow(
+        workdir, *PROFILE, *slurm.HURRY, "--config", f"dataset={dataset}"
+    )
     peak = 0.0
     while driver.poll() is None:
         peak = max(peak, resident_mb(cluster))

@@ -67,12 +67,11 @@ def main() -> None:
             for what in ("dry run, making the catalogue", "dry run, catalogue there"):
                 before = len(hub.requests)
                 usage = measure.run(
-                    [
-                        *(sys.executable, "-m", "snakemake", "-n", "--quiet", "all"),
-                        *("--cores", "2", "-s", str(measure.SCRIPTS.parent / "Snakefile")),
-                        *("--directory", str(folder / "run")),
+                    measure.workflow(
+                        folder / "run",
+                        *("-n", "--quiet", "all", "--cores", "2"),
                         *("--config", f"dataset=hf://datasets/{REPO}@{COMMIT}"),
-                    ],
+                    ),
                     HF_ENDPOINT=hub.endpoint,
                     HF_HOME=str(folder / "hf"),
                     HF_HUB_DISABLE_TELEMETRY="1",

@@ -16,13 +16,15 @@ import sys
 import time
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "scripts")]
+import measure
+import published
 
-import browser  # noqa: E402
-import measure  # noqa: E402
-import published  # noqa: E402
-import report_data  # noqa: E402
-from st1k4m import demo_tissue  # noqa: E402
+sys.path.insert(0, str(measure.SCRIPTS))
+sys.path.append(str(Path(__file__).parents[1]))
+
+import browser
+import report_data
+from st1k4m import demo_tissue
 
 GENES, PIXELS = 300, 1200
 

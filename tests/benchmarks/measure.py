@@ -51,14 +51,19 @@ def run(command: list[str], **environment: str) -> Usage:
     return Usage(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, output)
 
 
-def start_workflow(workdir: Path, *arguments: str) -> subprocess.Popen:
-    """Start Snakemake in ``workdir``; what it prints goes to ``terminal.txt`` there."""
+def workflow(workdir: Path, *arguments: str) -> list[str]:
+    """Return the command that runs the workflow in ``workdir``."""
     command = [sys.executable, "-m", "snakemake", "-s", str(SCRIPTS.parent / "Snakefile")]
+    return [*command, "--directory", str(workdir), *arguments]
+
+
+def start_workflow(workdir: Path, *arguments: str) -> subprocess.Popen:
+    """Start the workflow in ``workdir``; what it prints goes to ``terminal.txt`` there."""
     # The interpreter's own folder comes first, so that jobs find the same environment.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     with open(workdir / "terminal.txt", "w") as terminal:
         return subprocess.Popen(
-            [*command, "--directory", str(workdir), *arguments],
+            workflow(workdir, *arguments),
             stdout=terminal,
             stderr=subprocess.STDOUT,
             env={**os.environ, "PATH": path},

@@ -15,11 +15,6 @@ pytestmark = pytest.mark.slow
 
 A, ST = "Sound_1.0+A", "Sound_ST"
 PROFILE = runs.REPOSITORY / "profiles/slurm"
-# The profile is patient, as suits hours of work on a shared cluster; a test is not.
-HURRY = [
-    *("--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1"),
-    *("--max-status-checks-per-second", "1", "--latency-wait", "10"),
-]
 STEPS = ("count_expression", "align_spots", "cut_tiles", "build_anndata", "draw_slide")
 
 
@@ -34,7 +29,7 @@ def cluster():
 
 
 def command(workdir, *arguments):
-    words = runs.command(workdir, "--profile", PROFILE, *HURRY, *arguments)
+    words = runs.command(workdir, "--profile", PROFILE, *slurm.HURRY, *arguments)
     del words[words.index("--cores") :][:2]
     return words
 
