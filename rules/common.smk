@@ -8,7 +8,12 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
-from st1k4m import REVISIONS, catalogue, costs, jobs, settings
+from st1k4m.dataset import SLIDE_NAME
+from st1k4m.errors import CatalogueError, ConfigError
+from st1k4m.plan import costs
+from st1k4m.run import settings
+from st1k4m.run.steps import REVISIONS
+from st1k4m.source import open_dataset, selection
 
 
 def beside_snakefile(path):
@@ -29,18 +34,18 @@ def read_configuration():
         fault.startswith(("dataset", "refresh", "checksums", "select", "exclude"))
         for fault in faults
     ):
-        raise settings.ConfigError("\n".join(faults))
+        raise ConfigError("\n".join(faults))
     # A job on a cluster parses too, with the same --config: only the command itself refreshes.
     refresh = config["refresh"] and workflow.is_main_process
-    slides = catalogue.load(
+    slides = open_dataset.load(
         config["dataset"], "resources/catalogue.tsv", refresh, config["checksums"], tell
     )
     try:
-        selected, status = catalogue.select(slides, config["select"], config["exclude"])
+        selected, status = selection.select(slides, config["select"], config["exclude"])
     except ValueError as error:
         faults.append(str(error))
     if faults:
-        raise settings.ConfigError("\n".join(faults))
+        raise ConfigError("\n".join(faults))
     return slides, selected, status
 
 
@@ -50,7 +55,7 @@ try:
     OVERRIDES = settings.read_overrides(
         beside_snakefile(config["geometry"]["overrides"]), CATALOGUE.slides
     )
-except (settings.ConfigError, catalogue.CatalogueError) as error:
+except (ConfigError, CatalogueError) as error:
     raise WorkflowError(f"the configuration cannot be used:\n{error}") from None
 except OSError as error:
     raise WorkflowError(
@@ -60,7 +65,7 @@ except OSError as error:
 
 
 wildcard_constraints:
-    slide=catalogue.SLIDE_NAME,
+    slide=SLIDE_NAME,
 
 
 def fact(name):
@@ -145,11 +150,12 @@ def decode_mb(image):
 
     Asked for after a first try alone: to open every image would be a scan of the dataset.
     """
-    from st1k4m import errors, images
+    from st1k4m.errors import SlideError
+    from st1k4m.image import decode
 
     try:
-        return images.decode_mb(images.read_header(image))
-    except (errors.SlideError, OSError):  # the job itself says what is wrong with it
+        return decode.decode_mb(decode.read_header(image))
+    except (SlideError, OSError):  # the job itself says what is wrong with it
         return 0
 
 
@@ -168,13 +174,14 @@ def tile_files():
 
 def build_cohort_after_failure():
     """What build_manifest and build_report make, so old that the next good run makes them again."""
-    from st1k4m import manifest, report
+    from st1k4m.collection import build_manifest
+    from st1k4m.report import build_report
 
     made = "results/manifest.tsv", "results/summary.json"
     try:
-        manifest.build_manifest("resources/catalogue.tsv", STATUS, *made)
-        manifest.write_citations("resources/catalogue.tsv", STATUS, "results/citations.bib")
-        for path in made + report.build_report(*made, "results/report", "logs"):
+        build_manifest.build_manifest("resources/catalogue.tsv", STATUS, *made)
+        build_manifest.write_citations("resources/catalogue.tsv", STATUS, "results/citations.bib")
+        for path in made + build_report.build_report(*made, "results/report", "logs"):
             os.utime(path, (1, 1))
     except (OSError, ValueError, KeyError) as error:  # a full disk, or a damaged card of the report
         tell(f"Manifest and report could not be written: {error}.")
@@ -184,8 +191,8 @@ def build_cohort_after_failure():
 
 def tell_result():
     """Say how many slides are done and which failed, after all that the engine has to say."""
-    from st1k4m import manifest
+    from st1k4m.collection import build_manifest
 
     path = os.path.abspath("results/manifest.tsv")
     if os.path.exists(path):
-        atexit.register(tell, manifest.describe(path))
+        atexit.register(tell, build_manifest.describe(path))

@@ -1,17 +1,16 @@
 """Place the spots of one slide: array positions, micrometres per pixel, checks, corrections."""
 
-from st1k4m import jobs
+from st1k4m.run import job
 
 slide = snakemake.wildcards.slide
 
-with jobs.run(
-    "align_spots", slide, snakemake.log[0], snakemake.resources.attempt, snakemake.threads
-):
-    from st1k4m import geometry
+with job.run_script("align_spots", snakemake):
+    from st1k4m.geometry import align_spots
+    from st1k4m.run.outputs import require
 
-    geometry.align_spots(
-        jobs.require(slide, "coordinate file", snakemake.params.coord),
-        jobs.require(slide, "image", snakemake.params.image),
+    align_spots.align_spots(
+        require(slide, "coordinate file", snakemake.params.coord),
+        require(slide, "image", snakemake.params.image),
         snakemake.output.spots,
         slide=slide,
         tech=snakemake.params.tech,

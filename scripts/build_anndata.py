@@ -1,16 +1,15 @@
 """Join expression, spots and tiles of one slide; account for every spot."""
 
-from st1k4m import jobs
+from st1k4m.run import job
 
 slide = snakemake.wildcards.slide
 annotation = snakemake.params.annotation
 
-with jobs.run(
-    "build_anndata", slide, snakemake.log[0], snakemake.resources.attempt, snakemake.threads
-):
-    from st1k4m import slide as slides
+with job.run_script("build_anndata", snakemake):
+    from st1k4m.join import build_anndata
+    from st1k4m.run.outputs import require
 
-    slides.build_anndata(
+    build_anndata.build_anndata(
         snakemake.input.expression,
         snakemake.input.spots,
         snakemake.input.tiles,
@@ -20,5 +19,5 @@ with jobs.run(
         slide=slide,
         study=snakemake.params.study,
         parameters=snakemake.params.options,
-        annotation=annotation and jobs.require(slide, "annotation", annotation),
+        annotation=annotation and require(slide, "annotation", annotation),
     )

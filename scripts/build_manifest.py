@@ -1,16 +1,16 @@
 """List every slide of the catalogue with its state, and total what was found."""
 
-from st1k4m import jobs
+from st1k4m.run import job
 
-with jobs.run("build_manifest", "", snakemake.log[0]):
-    from st1k4m import manifest
+with job.run_script("build_manifest", snakemake):
+    from st1k4m.collection import build_manifest
 
-    manifest.build_manifest(
+    build_manifest.build_manifest(
         snakemake.input.catalogue,
         snakemake.params.status,
         snakemake.output.manifest,
         snakemake.output.summary,
     )
-    manifest.write_citations(
+    build_manifest.write_citations(
         snakemake.input.catalogue, snakemake.params.status, snakemake.output.citations
     )

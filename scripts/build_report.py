@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from st1k4m import jobs
+from st1k4m.run import job
 
-with jobs.run("build_report", "", snakemake.log[0]):
-    from st1k4m import report
+with job.run_script("build_report", snakemake):
+    from st1k4m.report import build_report
 
-    report.build_report(
+    build_report.build_report(
         snakemake.input.manifest,
         snakemake.input.summary,
         Path(snakemake.output.index).parent,

@@ -1,17 +1,16 @@
 """Read the counts of one slide, drop spots by its options, normalise, find variable genes."""
 
-from st1k4m import jobs
+from st1k4m.run import job
 
 slide = snakemake.wildcards.slide
 
-with jobs.run(
-    "count_expression", slide, snakemake.log[0], snakemake.resources.attempt, snakemake.threads
-):
-    from st1k4m import expression
+with job.run_script("count_expression", snakemake):
+    from st1k4m.expression import count_expression
+    from st1k4m.run.outputs import require
 
-    expression.count_expression(
-        jobs.require(slide, "count file", snakemake.params.counts),
-        jobs.require(slide, "coordinate file", snakemake.params.coord),
+    count_expression.count_expression(
+        require(slide, "count file", snakemake.params.counts),
+        require(slide, "coordinate file", snakemake.params.coord),
         snakemake.output.expression,
         slide=slide,
         species=snakemake.params.species,

@@ -1,17 +1,18 @@
 """Cut the tiles of one slide out of its image."""
 
-from st1k4m import jobs
+from st1k4m.run import job
 
 slide = snakemake.wildcards.slide
 
-with jobs.run("cut_tiles", slide, snakemake.log[0], snakemake.resources.attempt, snakemake.threads):
-    from st1k4m import slide as slides
-    from st1k4m import tiles
+with job.run_script("cut_tiles", snakemake):
+    from st1k4m.expression.spot_names import read_spot_names
+    from st1k4m.run.outputs import require
+    from st1k4m.tiles import cut_tiles
 
-    tiles.cut_tiles(
-        jobs.require(slide, "image", snakemake.params.image),
+    cut_tiles.cut_tiles(
+        require(slide, "image", snakemake.params.image),
         snakemake.input.spots,
-        slides.read_spot_names(snakemake.input.expression),
+        read_spot_names(snakemake.input.expression),
         snakemake.output.tiles,
         slide=slide,
         options=snakemake.params.options,

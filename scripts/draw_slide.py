@@ -1,15 +1,13 @@
 """Draw one slide for the report: spots on the tissue, sample tiles, the data of its page."""
 
-from st1k4m import jobs
+from st1k4m.run import job
 
 slide = snakemake.wildcards.slide
 
-with jobs.run(
-    "draw_slide", slide, snakemake.log[0], snakemake.resources.attempt, snakemake.threads
-):
-    from st1k4m import page
+with job.run_script("draw_slide", snakemake):
+    from st1k4m.report import draw_slide
 
-    page.draw_slide(
+    draw_slide.draw_slide(
         snakemake.input.anndata,
         snakemake.input.tiles,
         snakemake.input.ledger,

@@ -1,18 +1,13 @@
 """Fetch the count file of one slide from the hub, verified; a broken transfer is continued."""
 
-import os
-
-from st1k4m import jobs
+from st1k4m.run import job
 
 slide = snakemake.wildcards.slide
 
-with (
-    open(os.dup(2), "w") as terminal,
-    jobs.run("fetch_counts", slide, snakemake.log[0], snakemake.resources.attempt),
-):
-    from st1k4m import sources
+with job.run_script("fetch_counts", snakemake) as terminal:
+    from st1k4m.source import fetch
 
-    sources.fetch_for_run(
+    fetch.fetch_for_run(
         "resources/catalogue.tsv",
         slide,
         "counts",

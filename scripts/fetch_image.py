@@ -1,18 +1,14 @@
 """Fetch the image of one slide from the hub, verified; a broken transfer is continued."""
 
-import os
-
-from st1k4m import jobs
+from st1k4m.run import job
 
 slide = snakemake.wildcards.slide
 
-with (
-    open(os.dup(2), "w") as terminal,
-    jobs.run("fetch_image", slide, snakemake.log[0], snakemake.resources.attempt),
-):
-    from st1k4m import sources
+with job.run_script("fetch_image", snakemake) as terminal:
+    from st1k4m.run.outputs import write_text
+    from st1k4m.source import fetch
 
-    sources.fetch_for_run(
+    fetch.fetch_for_run(
         "resources/catalogue.tsv",
         slide,
         "image",
@@ -20,4 +16,4 @@ with (
         snakemake.config,
         tell=lambda line: print(line, file=terminal, flush=True),
     )
-    jobs.write_text(snakemake.output.told, f"{snakemake.params.identity}\n")
+    write_text(snakemake.output.told, f"{snakemake.params.identity}\n")

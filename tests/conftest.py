@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import runs
 from places import DATA
-from st1k4m import demo
+from st1k4m.demo import dataset as demo
 
 
 @pytest.fixture

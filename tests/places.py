@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+SCRIPTS = REPOSITORY / "scripts"  # where `import st1k4m` is found without installing it
 
 # Real slides stand beside the repository; another place can be named by STIMAGE_DATA.
 DATA = Path(os.environ.get("STIMAGE_DATA", REPOSITORY.parent / "shared" / "data"))

@@ -10,7 +10,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy import sparse
-from st1k4m import catalogue, demo, demo_tissue, jobs, manifest, page, report
+from st1k4m.collection import build_manifest
+from st1k4m.demo import dataset as demo
+from st1k4m.demo import tissue as demo_tissue
+from st1k4m.report import build_report, draw_slide
+from st1k4m.run.failures import failure_path
+from st1k4m.run.outputs import write_text
+from st1k4m.run.steps import PRODUCTS
+from st1k4m.source import catalogue
 
 OPTIONS = {
     "expression": {"min_genes": 1, "min_counts": 5, "max_pct_mito": None},
@@ -130,7 +137,7 @@ def draw(folder, slide):
         "sheet": results / f"report/tiles/{slide}.jpg",
         "page": results / f"report/slides/{slide}.js",
     }
-    page.draw_slide(
+    draw_slide.draw_slide(
         results / f"anndata/{slide}.h5ad",
         results / f"tiles/{slide}.h5",
         results / f"ledger/{slide}.parquet",
@@ -149,13 +156,13 @@ def finish(rows, failed=(), excluded=()):
     slides = {row["slide"]: catalogue.Slide(**row) for row in rows}
     bad = {failure["slide"]: failure for failure in failed}
     for slide in slides.keys() - bad.keys():
-        for products in jobs.PRODUCTS.values():
+        for products in PRODUCTS.values():
             for product in products[:1]:
                 path = Path(product.format(slide=slide))
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.touch()
     for failure in failed:
-        jobs.write_text(jobs.failure_path(failure["stage"], failure["slide"]), json.dumps(failure))
+        write_text(failure_path(failure["stage"], failure["slide"]), json.dumps(failure))
     Path("resources").mkdir(exist_ok=True)
     catalogue.write(
         catalogue.Catalogue("/data/some <b>slides</b>", "", dict(sorted(slides.items()))),
@@ -166,5 +173,5 @@ def finish(rows, failed=(), excluded=()):
         for name in slides
     }
     made = "results/manifest.tsv", "results/summary.json"
-    manifest.build_manifest("resources/catalogue.tsv", status, *made)
-    return report.build_report(*made, "results/report", "logs")
+    build_manifest.build_manifest("resources/catalogue.tsv", status, *made)
+    return build_report.build_report(*made, "results/report", "logs")

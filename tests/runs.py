@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 import pytest
+from places import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 MEDDLE = Path(__file__).parent / "faults" / "meddle"
 
 # Root passes every permission; without these two capabilities it is held to them as users are.

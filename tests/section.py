@@ -10,10 +10,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from st1k4m import demo, demo_tissue, settings
-from st1k4m.geometry import align_spots, read_spots
+from places import REPOSITORY
+from st1k4m.demo import dataset as demo
+from st1k4m.demo import tissue as demo_tissue
+from st1k4m.geometry.align_spots import align_spots
+from st1k4m.geometry.spot_table import read_spots
+from st1k4m.run import settings
 
-REPOSITORY = Path(__file__).parents[1]
 GEOMETRY = settings.read_table(REPOSITORY / "config" / "geometry.tsv")
 OPTIONS = {"radius": "file", "radius_tolerance": 0.1, "auto_correct": True, "max_outside": 0.05}
 TECH = {"ST": "ST", "ST2K": "ST", "Visium": "Visium", "VisiumHD": "VisiumHD"}

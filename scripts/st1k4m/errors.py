@@ -1,4 +1,21 @@
-"""The one exception a user's data can raise."""
+"""What can be wrong with a user's data, configuration or transfer, in words for people."""
+
+
+class CatalogueError(Exception):
+    """No catalogue can be had; the message says why and what to do."""
+
+
+class ConfigError(Exception):
+    """The configuration, or a table it names, cannot be used; the message lists every fault."""
+
+
+class TransferError(Exception):
+    """The file cannot be had; ``reason`` says why and ``hint`` what to do."""
+
+    def __init__(self, reason: str, hint: str) -> None:
+        super().__init__(reason, hint)
+        self.reason = reason
+        self.hint = hint
 
 
 class SlideError(Exception):

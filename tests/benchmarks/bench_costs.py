@@ -22,7 +22,9 @@ import yaml
 
 sys.path.insert(0, str(measure.SCRIPTS))
 
-from st1k4m import costs, demo, reconcile, settings
+from st1k4m.demo import dataset as demo
+from st1k4m.plan import costs
+from st1k4m.run import settings
 
 # Arguments of demo.make_slide; `wider` enlarges the painted image that many times.
 SLIDES = (
@@ -43,24 +45,24 @@ QUICK = 2
 
 CALLS = {
     "count_expression": """
-from st1k4m.expression import count_expression
+from st1k4m.expression.count_expression import count_expression
 count_expression(p["counts"], p["coord"], "expression.h5ad", slide=s, species="human",
                  options=o["expression"])""",
     "align_spots": """
-from st1k4m.geometry import align_spots
+from st1k4m.geometry.align_spots import align_spots
 align_spots(p["coord"], p["image"], "spots.parquet", slide=s, tech=p["tech"], geometry=p["rows"],
             override=None, options=o["geometry"])""",
     "cut_tiles": """
-from st1k4m.slide import read_spot_names
-from st1k4m.tiles import cut_tiles
+from st1k4m.expression.spot_names import read_spot_names
+from st1k4m.tiles.cut_tiles import cut_tiles
 cut_tiles(p["image"], "spots.parquet", read_spot_names("expression.h5ad"), "tiles.h5", slide=s,
           options=o["tiles"])""",
     "build_anndata": """
-from st1k4m.slide import build_anndata
+from st1k4m.join.build_anndata import build_anndata
 build_anndata("expression.h5ad", "spots.parquet", "tiles.h5", "anndata.h5ad", "ledger.parquet",
               "record.json", slide=s, study=p["study"], parameters=o)""",
     "draw_slide": """
-from st1k4m.page import draw_slide
+from st1k4m.report.draw_slide import draw_slide
 draw_slide("anndata.h5ad", "tiles.h5", "ledger.parquet", "record.json", overlay="overlay.jpg",
            tissue="tissue.jpg", thumbnail="thumb.jpg", sheet="sheet.jpg", page="page.js")""",
 }
@@ -149,7 +151,7 @@ def main() -> None:
         )
         maker.start()
         maker.join()
-        row = reconcile.from_folder(folder).slides[slide]
+        row = folder.from_folder(folder).slides[slide]
         used = {step: run_step(step, folder, slide, tech, sections) for step in costs.STEPS}
         amount = true_quantities(folder)
         print("  " + ", ".join(f"{key} {value:,.1f}" for key, value in amount.items()))

@@ -19,7 +19,7 @@ import measure
 READERS = {
     "ours": "from st1k4m.counts import read_counts as read",
     "ours, 2 threads": """
-from st1k4m.counts import read_counts
+from st1k4m.expression.dense_csv import read_counts
 def read(path): return read_counts(path, threads=2)""",
     "polars": "from polars import read_csv as read",
     "pyarrow": """

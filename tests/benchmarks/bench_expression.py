@@ -23,7 +23,7 @@ OPTIONS = {
     "theta": 100,
 }
 OURS = """
-from st1k4m.expression import count_expression
+from st1k4m.expression.count_expression import count_expression
 count_expression({counts!r}, {coord!r}, {out!r}, slide={slide!r}, species="human",
                  options={options!r}, threads={threads})
 """

@@ -20,8 +20,9 @@ import numpy as np
 REPOSITORY = Path(__file__).parents[2]
 ALIGN = """
 import json, time
-from st1k4m import settings
-from st1k4m.geometry import align_spots, read_spots
+from st1k4m.run import settings
+from st1k4m.geometry.align_spots import align_spots
+from st1k4m.geometry.spot_table import read_spots
 begin = time.perf_counter()
 align_spots({coord!r}, {image!r}, {out!r}, slide={slide!r}, tech={tech!r}, override=None,
             geometry=settings.rows_for(settings.read_table({table!r}), {slide!r}, {tech!r}),

@@ -24,7 +24,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 import browser
 import report_data
-from st1k4m import demo_tissue
+from st1k4m.demo import tissue as demo_tissue
 
 GENES, PIXELS = 300, 1200
 
@@ -113,7 +113,9 @@ def main() -> None:
     drawn = [make_slide(row, number) for number, row in enumerate(rows)]
     report_data.finish(rows)
     made = "'results/manifest.tsv', 'results/summary.json', 'results/report', 'logs'"
-    built = measure.run_python(f"from st1k4m import report\nreport.build_report({made})")
+    built = measure.run_python(
+        f"from st1k4m.report import build_report\nbuild_report.build_report({made})"
+    )
     files = [path for path in Path("results/report").rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files)
     index = sum(path.stat().st_size for path in files if path.parent.name == "report")

@@ -23,7 +23,7 @@ import published
 
 sys.path.insert(0, str(measure.SCRIPTS))
 
-from st1k4m import demo
+from st1k4m.demo import dataset as demo
 
 STEP, QUICK_STEP = 14, 60
 

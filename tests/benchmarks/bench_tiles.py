@@ -41,8 +41,8 @@ OURS = (
     """
 import h5py
 import pyarrow.parquet
-from st1k4m import geometry
-from st1k4m.tiles import cut_tiles
+
+from st1k4m.tiles.cut_tiles import cut_tiles
 import pyvips
 names = pyarrow.parquet.read_table({spots!r})["spot"].to_pylist()""",
     "cut_tiles({image!r}, {spots!r}, names, {out!r}, slide='S1', options={options!r}, "

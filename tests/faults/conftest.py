@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import runs
 from faults import table
-from st1k4m import demo, manifest
+from st1k4m.collection import build_manifest
+from st1k4m.demo import dataset as demo
 
 SMALL = {"spots": 60, "genes": 40, "um_per_px": 8.0}
 
@@ -43,7 +44,7 @@ def damaged_run(tmp_path_factory, sound_run):
             ended = {"status": done.returncode, "terminal": done.stdout}
             (folder / "ended.json").write_text(json.dumps(ended))
     ended = json.loads((folder / "ended.json").read_text())
-    rows = manifest.read_manifest(folder / "run/results/manifest.tsv")
+    rows = build_manifest.read_manifest(folder / "run/results/manifest.tsv")
     return Run(folder / "run", rows={row["slide"]: row for row in rows}, **ended)
 
 

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import runs
-from st1k4m import demo
+from st1k4m.demo import dataset as demo
 
 META = "meta/meta_all_gene02122025.csv"
 OVERRIDES = b"slide\tswap\tscale\tflip\tshift_x\tshift_y\n"

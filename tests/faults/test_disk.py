@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 import runs
-from st1k4m import manifest
+from st1k4m.collection import build_manifest
 
 A, ST = "Sound_1.0+A", "Sound_ST"
 TILES = f"results/tiles/{ST}.h5"
@@ -19,7 +19,9 @@ def workdir(sound_run, tmp_path):
 
 
 def rows(workdir):
-    return {row["slide"]: row for row in manifest.read_manifest(workdir / "results/manifest.tsv")}
+    return {
+        row["slide"]: row for row in build_manifest.read_manifest(workdir / "results/manifest.tsv")
+    }
 
 
 def test_no_space_for_one_slide_costs_that_slide(sound_run, tmp_path):

@@ -7,8 +7,14 @@ import pytest
 import runs
 import yaml
 from faults.table import STEPS, WORKFLOW, place
-from st1k4m import expression, geometry, jobs, settings, slide, tiles
 from st1k4m.errors import SlideError
+from st1k4m.expression import count_expression
+from st1k4m.expression.spot_names import read_spot_names
+from st1k4m.geometry import align_spots
+from st1k4m.run import settings
+from st1k4m.run.outputs import require
+from st1k4m.run.steps import LATER, PRODUCTS
+from st1k4m.tiles import cut_tiles
 
 
 def by_name(fault):
@@ -61,8 +67,8 @@ def test_fault_costs_its_slide_alone(damaged_run, fault):
     assert (damaged_run.workdir / f"logs/{row['stage']}/{fault.slide}.log").stat().st_size
 
     # Of the step that failed and of all that follow there is nothing.
-    steps = [row["stage"], *jobs.LATER[row["stage"]]]
-    made = [product.format(slide=fault.slide) for step in steps for product in jobs.PRODUCTS[step]]
+    steps = [row["stage"], *LATER[row["stage"]]]
+    made = [product.format(slide=fault.slide) for step in steps for product in PRODUCTS[step]]
     assert [path for path in made if (damaged_run.workdir / path).exists()] == []
 
 
@@ -89,10 +95,10 @@ def chain(small_slide, tmp_path, options):
     name, work = "Bad_Slide", tmp_path / "work"
 
     def need(kind):
-        return jobs.require(name, kinds[kind], str(place(dataset, name, kind)))
+        return require(name, kinds[kind], str(place(dataset, name, kind)))
 
     def count():
-        expression.count_expression(
+        count_expression.count_expression(
             need("counts"),
             need("coord"),
             work / "x.h5ad",
@@ -102,7 +108,7 @@ def chain(small_slide, tmp_path, options):
         )
 
     def align():
-        geometry.align_spots(
+        align_spots.align_spots(
             need("coord"),
             need("image"),
             work / "x.parquet",
@@ -114,10 +120,10 @@ def chain(small_slide, tmp_path, options):
         )
 
     def cut():
-        tiles.cut_tiles(
+        cut_tiles.cut_tiles(
             need("image"),
             work / "x.parquet",
-            slide.read_spot_names(work / "x.h5ad"),
+            read_spot_names(work / "x.h5ad"),
             work / "x.h5",
             slide=name,
             options=options["tiles"],

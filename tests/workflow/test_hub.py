@@ -36,7 +36,7 @@ def loopback(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     """Two small slides: read only."""
-    from st1k4m import demo
+    from st1k4m.demo import dataset as demo
 
     folder = tmp_path_factory.mktemp("small") / "dataset"
     demo.make_dataset(folder, [dict(arguments) for arguments in SLIDES])

@@ -7,7 +7,8 @@ import time
 
 import pytest
 import runs
-from st1k4m import jobs, manifest
+from st1k4m.collection import build_manifest
+from st1k4m.run.steps import PRODUCTS
 
 A, ST = "Sound_1.0+A", "Sound_ST"
 SPOTS = f"work/spots/{ST}.parquet"
@@ -20,7 +21,7 @@ def workdir(sound_run, tmp_path):
 
 
 def states(workdir):
-    rows = manifest.read_manifest(workdir / "results/manifest.tsv")
+    rows = build_manifest.read_manifest(workdir / "results/manifest.tsv")
     return {row["slide"]: (row["status"], row["stage"]) for row in rows}
 
 
@@ -52,7 +53,7 @@ def test_job_killed_at_each_step_costs_its_slide_and_the_same_command_goes_on(so
         for slide, (status, stage) in expected.items():
             if status == "failed":
                 assert f"FAILED {slide} at {stage}: not finished" in killed.stdout
-                made = [path.format(slide=slide) for path in jobs.PRODUCTS[stage]]
+                made = [path.format(slide=slide) for path in PRODUCTS[stage]]
                 assert [path for path in made if (workdir / path).exists()] == []
 
     done = runs.run(words)

@@ -12,9 +12,9 @@ import pytest
 import runs
 import scanpy as sc
 from PIL import Image
-from st1k4m import manifest
-from st1k4m.demo import MARKERS
-from st1k4m.tiles import TileStore
+from st1k4m.collection import build_manifest
+from st1k4m.demo.dataset import MARKERS
+from st1k4m.tiles.store import TileStore
 
 Image.MAX_IMAGE_PIXELS = None
 DEMO = {
@@ -233,7 +233,9 @@ def test_demo_geometry_is_found(demo_run, slide, expected):
 def test_slide_without_any_count_ends_as_an_anndata_without_rows(real_run):
     adata = anndata.read_h5ad(real_run / f"results/anndata/{EMPTY}.h5ad")
     ledger = pq.read_table(real_run / f"results/ledger/{EMPTY}.parquet").to_pandas()
-    rows = {row["slide"]: row for row in manifest.read_manifest(real_run / "results/manifest.tsv")}
+    rows = {
+        row["slide"]: row for row in build_manifest.read_manifest(real_run / "results/manifest.tsv")
+    }
     assert adata.shape == (0, 10)
     assert ledger["reason"].tolist() == ["no_genes"] * 10
     assert rows[EMPTY]["status"] == "done"
@@ -241,7 +243,7 @@ def test_slide_without_any_count_ends_as_an_anndata_without_rows(real_run):
 
 
 def test_manifest_and_summary_list_what_was_built(demo_run):
-    rows = manifest.read_manifest(demo_run / "results/manifest.tsv")
+    rows = build_manifest.read_manifest(demo_run / "results/manifest.tsv")
     summary = json.loads((demo_run / "results/summary.json").read_text())
     assert [row["slide"] for row in rows] == sorted(DEMO)
     assert {row["status"] for row in rows} == {"done"}

@@ -9,7 +9,7 @@ import pytest
 import runs
 import slurm
 from hub import REPO, LoopbackHub
-from st1k4m import manifest
+from st1k4m.collection import build_manifest
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +35,7 @@ def command(workdir, *arguments):
 
 
 def states(workdir):
-    rows = manifest.read_manifest(workdir / "results/manifest.tsv")
+    rows = build_manifest.read_manifest(workdir / "results/manifest.tsv")
     return {row["slide"]: (row["status"], row["stage"]) for row in rows}
 
 

@@ -10,7 +10,8 @@ import subprocess
 import pytest
 import runs
 from faults import table
-from st1k4m import demo, manifest
+from st1k4m.collection import build_manifest
+from st1k4m.demo import dataset as demo
 
 SMALL = {"spots": 60, "genes": 40, "um_per_px": 8.0}
 
@@ -57,7 +58,7 @@ def soak(tmp_path, sound, damaged, seconds, cores=2):
     assert bool(done.returncode) == bool(damaged)
     assert "Traceback" not in done.stdout
     assert f"Slides: {sound} done, {len(damaged)} failed" in done.stdout
-    rows = manifest.read_manifest(tmp_path / "killed/results/manifest.tsv")
+    rows = build_manifest.read_manifest(tmp_path / "killed/results/manifest.tsv")
     by_slide = {row["slide"]: row for row in rows}
     for fault in damaged:
         assert re.fullmatch(fault.stage, by_slide[fault.slide]["stage"])

@@ -16,8 +16,11 @@ import h5py
 import pytest
 import runs
 from faults import table
-from st1k4m import archives, catalogue, demo, manifest
+from st1k4m.collection import build_manifest
+from st1k4m.dataset import check_name
+from st1k4m.demo import dataset as demo
 from st1k4m.errors import SlideError
+from st1k4m.tiles import archives
 
 SLIDE = "Sly_\u0130.1+x"
 HOSTILE = (
@@ -77,8 +80,8 @@ def test_no_text_breaks_lines_or_columns_of_the_manifest(hostile_run):
     text = (hostile_run[0] / "run/results/manifest.tsv").read_text()
     assert len(text.splitlines()) == 2
     rows = list(csv.reader(text.splitlines(), delimiter="\t"))
-    assert rows[0] == list(manifest.COLUMNS)
-    assert len(rows[1]) == len(manifest.COLUMNS)
+    assert rows[0] == list(build_manifest.COLUMNS)
+    assert len(rows[1]) == len(build_manifest.COLUMNS)
     assert rows[1][:2] == [SLIDE, "done"]
     assert text.replace("\t", "").replace("\n", "").isprintable()
 
@@ -101,8 +104,8 @@ def test_no_text_is_code_in_the_report(hostile_run):
 def test_no_text_steers_the_terminal(hostile_run, tmp_path, monkeypatch):
     assert "\x1b" not in hostile_run[1]
     code = (
-        "from st1k4m import jobs\nfrom st1k4m.errors import SlideError\n"
-        "with jobs.run('cut_tiles', 'S', 'log'):\n"
+        "from st1k4m.run import job\nfrom st1k4m.errors import SlideError\n"
+        "with job.run('cut_tiles', 'S', 'log'):\n"
         "    raise SlideError('S', 'spot \\x1b[2J is odd' + 9999 * 'x', 'hint \\x07')\n"
     )
     done = subprocess.run(
@@ -136,7 +139,7 @@ NO_NAMES = (
 
 @pytest.mark.parametrize("name", [*NO_NAMES.split(" "), "a b", "a\nb", "", "a" * 201], ids=ascii)
 def test_name_that_is_more_than_a_name_is_no_slide(name):
-    assert catalogue.check_name(name)
+    assert check_name(name)
 
 
 def test_id_cannot_leave_an_archive():
@@ -156,8 +159,8 @@ def test_text_that_unpacks_to_200_mb_is_not_unpacked(tmp_path):
     data = path.read_bytes()
     path.write_bytes(data[:33] + bomb + data[33:])
     code = (
-        "import sys; from st1k4m import images\n"
-        "header = images.read_header(sys.argv[1]); list(images.Bands(sys.argv[1], header))\n"
+        "import sys; from st1k4m.image import decode\n"
+        "header = decode.read_header(sys.argv[1]); list(decode.Bands(sys.argv[1], header))\n"
         # Not ru_maxrss, which a child takes over from the process that started it.
         "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
     )

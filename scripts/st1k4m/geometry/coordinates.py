@@ -1,0 +1,174 @@
+"""Coordinate files and spot ids: read, check, and name the line that is wrong."""
+
+import csv
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from st1k4m.dataset import slide_of
+from st1k4m.errors import SlideError
+
+COLUMNS = ("yaxis", "xaxis", "r")
+# No image has a side of so many pixels.
+FARTHEST = 1e9
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """The spots of one coordinate file, in its order.
+
+    ``x``, ``y`` (centre) and ``r`` (radius) are float64, in the pixels the file speaks of.
+    """
+
+    spots: list[str]
+    x: np.ndarray
+    y: np.ndarray
+    r: np.ndarray
+
+
+def read_coordinates(path: str | Path) -> Coordinates:
+    """Read a coordinate file.
+
+    The first column holds the spot ids; ``yaxis``, ``xaxis`` and ``r`` are found by name. A byte
+    order mark, CRLF, empty lines and a missing last line break are fine.
+
+    Parameters
+    ----------
+    path
+        ``<slide>_coord.csv``.
+
+    Returns
+    -------
+    Coordinates
+        In the order of the file.
+
+    Raises
+    ------
+    SlideError
+        The file is missing, empty, lacks a column, or holds a line with another number of fields
+        than the header, a value that is no finite number, an r of zero or less, no id, or a spot
+        for the second time. The line is named.
+    """
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+
+    path = Path(path)
+    header = _read_header(path)
+    names = [f"{number}" for number in range(len(header))]
+    places = [names[header.index(column)] for column in COLUMNS]
+    try:
+        table = arrow_csv.read_csv(
+            path,
+            read_options=arrow_csv.ReadOptions(column_names=names, skip_rows=1),
+            convert_options=arrow_csv.ConvertOptions(
+                include_columns=[names[0], *places],
+                column_types={names[0]: pa.string()} | dict.fromkeys(places, pa.float64()),
+                null_values=[""],
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        raise _find_fault(path, header, str(error)) from error
+    y, x, r = (table[place].to_numpy() for place in places)
+    spots = table[names[0]].to_pylist()
+    sound = (
+        spots
+        and all((np.abs(values) < FARTHEST).all() for values in (x, y, r))
+        and (r > 0).all()
+        and "" not in (distinct := set(spots))
+        and "\0" not in "".join(spots)
+        and len(distinct) == len(spots)
+    )
+    if not sound:
+        raise _find_fault(path, header, "it holds no spot")
+    return Coordinates(spots, x, y, r)
+
+
+def _read_header(path: Path) -> list[str]:
+    """Return the fields of the first line, and refuse a file that lacks a column."""
+    hint = "fetch or export the coordinate file again"
+    try:
+        header = next((fields for _, fields in _lines(path)), None)
+    except FileNotFoundError as error:
+        raise SlideError(slide_of(path), f"{path} does not exist", hint) from error
+    if not header:
+        raise SlideError(slide_of(path), f"{path} is empty", hint)
+    header = [field.strip() for field in header]
+    lacking = [column for column in COLUMNS if column not in header[1:]]
+    if lacking:
+        raise SlideError(
+            slide_of(path),
+            f"{path}, line 1: no column {' and '.join(lacking)}; the header is "
+            f"{_short(','.join(header))}",
+            "the first column holds the spot ids, and yaxis, xaxis and r are needed beside it",
+        )
+    return header
+
+
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield number and fields of every line."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        reader = csv.reader(file)
+        try:
+            for fields in reader:
+                yield reader.line_num, fields
+        except csv.Error as error:
+            raise SlideError(
+                slide_of(path),
+                f"{path}, line {reader.line_num}: this is no CSV ({error})",
+                "fetch the coordinate file again",
+            ) from error
+
+
+def _find_fault(path: Path, header: list[str], otherwise: str) -> SlideError:
+    """Go through the file line by line to name the first fault that the fast reader met."""
+    seen: dict[str, int] = {}
+    places = {column: header.index(column) for column in COLUMNS}
+    for number, fields in islice(_lines(path), 1, None):
+        if not fields:
+            continue
+        what = _fault(fields, len(header), places, seen)
+        if what:
+            return SlideError(
+                slide_of(path),
+                f"{path}, line {number}: {what}",
+                "correct or remove the line, or fetch the file again",
+            )
+        seen[fields[0]] = number
+    return SlideError(
+        slide_of(path), f"{path}: {_short(otherwise)}", "fetch the coordinate file again"
+    )
+
+
+def _fault(
+    fields: list[str], width: int, places: dict[str, int], seen: dict[str, int]
+) -> str | None:
+    """Say what is wrong with one line, or None."""
+    if len(fields) != width:
+        return f"{len(fields)} fields where the header has {width}"
+    if not fields[0] or "\0" in fields[0]:
+        return f"{_short(fields[0])!r} is no spot id"
+    spot = _short(fields[0])
+    if fields[0] in seen:
+        return f"spot {spot} is there already, on line {seen[fields[0]]}"
+    for column, place in places.items():
+        try:
+            value = float(fields[place])
+        except ValueError:
+            value = math.nan
+        if not abs(value) < FARTHEST:
+            return (
+                f"{column} of spot {spot} is {_short(fields[place])!r}, "
+                f"expected a finite number below {FARTHEST:g}"
+            )
+        if column == "r" and value <= 0:
+            return f"r of spot {spot} is {fields[place]}, expected more than 0"
+    return None
+
+
+def _short(text: str) -> str:
+    """Return the beginning of a text, as much as a message bears."""
+    return text if len(text) <= 200 else f"{text[:200]}..."

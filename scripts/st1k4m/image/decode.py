@@ -1,0 +1,377 @@
+"""Open slide images by content, stream them as bands of RGB rows, shrink them.
+
+An image is read once, from top to bottom, so that memory is bounded by the band and not by the
+image. Pixels are those stored: orientation tags are ignored, because coordinates speak of stored
+pixels; alpha is dropped; of 16 bits the high byte is taken, as PIL does for RGB.
+
+libvips decodes; tifffile knows what libvips does not tell of a TIFF.
+"""
+
+import contextlib
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from st1k4m.errors import SlideError
+
+MAX_PIXELS = 4_000_000_000
+MAX_WHOLE_MB = 32_768  # what cannot stream must fit in memory; a tiny file can declare far more
+
+_BAND_BYTES = 4 * 2**20
+_BAND_ROWS = 256
+_MAPPED_BYTES = 64 * 2**20  # libvips maps a JPEG into memory; a larger one is read through Python
+
+_SIGNATURES = {
+    b"\x89PNG\r\n\x1a\n": "png",
+    b"\xff\xd8\xff": "jpeg",
+    b"II*\x00": "tiff",
+    b"MM\x00*": "tiff",
+    b"II+\x00": "tiff",  # BigTIFF
+    b"MM\x00+": "tiff",
+}
+_COLOURS = ("b-w", "grey16", "srgb", "rgb", "rgb16", "multiband", "cmyk")
+_DTYPES = {"uchar": "uint8", "ushort": "uint16"}
+_AGAIN = "fetch the image again; if it is the same at its source, list the slide under exclude"
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the head of an image file says.
+
+    Attributes
+    ----------
+    format
+        ``png``, ``jpeg`` or ``tiff``, by content.
+    width, height
+        Pixels as stored.
+    bands
+        Samples per pixel once decoded (a palette counts as its colours).
+    colours
+        How many of them are colour: 1 grey, 3 RGB, 4 CMYK. The rest is alpha, and is dropped.
+    dtype
+        ``uint8`` or ``uint16``.
+    layout
+        ``rows``, or of a TIFF ``strips``, ``tiles`` or ``planes``.
+    unit
+        Rows that can only be decoded together: a tile's or a strip's height, or all.
+    whole
+        Why the image can only be decoded as a whole; empty if it streams.
+    pages
+        The pages of a TIFF that make the picture: one, or three grey ones for red, green, blue.
+    """
+
+    format: str
+    width: int
+    height: int
+    bands: int
+    colours: int
+    dtype: str
+    layout: str = "rows"
+    unit: int = 1
+    whole: str = ""
+    pages: tuple[int, ...] = (0,)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one decoded row, before it becomes RGB of 8 bits."""
+        return self.width * self.bands * np.dtype(self.dtype).itemsize
+
+    @property
+    def band_rows(self) -> int:
+        """Rows of one band: whole units, and no more than fit a modest buffer."""
+        rows = min(_BAND_ROWS, max(16, _BAND_BYTES // self.row_bytes // 16 * 16))
+        return max(1, rows // self.unit) * self.unit if self.layout in ("tiles", "planes") else rows
+
+
+def read_header(path: str | Path, *, slide: str = "", max_pixels: float = MAX_PIXELS) -> Header:
+    """Read what ``path`` is, from its first bytes and its header alone.
+
+    Raises
+    ------
+    SlideError
+        Not a PNG, JPEG or TIFF; a broken header; more than ``max_pixels`` pixels; samples that are
+        not unsigned integers of 8 or 16 bits; a TIFF whose pages leave open which is the slide, or
+        whose codec is not installed; an image that can only be decoded whole and would take more
+        than `MAX_WHOLE_MB`.
+    """
+    slide = slide or Path(path).stem
+    kind = _sniff(path, slide)
+    layout = _tiff_layout(path, slide) if kind == "tiff" else {}
+    try:
+        image = _open(path, kind, layout.get("pages", (0,)))
+    except _vips().Error as error:
+        raise _broken(path, slide, kind, error) from None
+    if image.width * image.height > max_pixels:
+        raise SlideError(
+            slide,
+            f"{path}: {image.width} x {image.height} pixels; tiles.max_pixels is {max_pixels:.3g}",
+            "raise tiles.max_pixels if the image is meant to be that large",
+        )
+    known = image.format in _DTYPES and image.interpretation in _COLOURS and image.bands <= 5
+    if not known:
+        raise SlideError(
+            slide,
+            f"{path}: {image.bands} samples of type {image.format} per pixel, colours "
+            f"{image.interpretation}; expected grey, RGB or CMYK of 8 or 16 unsigned bits",
+            "convert the image to 8 bit RGB",
+        )
+    header = Header(
+        format=kind,
+        width=image.width,
+        height=image.height,
+        bands=image.bands,
+        colours=4 if image.interpretation == "cmyk" else 3 if image.bands > 2 else 1,
+        dtype=_DTYPES[image.format],
+        whole=_why_whole(image, layout.get("unit", 1)),
+        **layout,
+    )
+    if header.whole and decode_mb(header) > MAX_WHOLE_MB:
+        raise SlideError(
+            slide,
+            f"{path}: {header.whole}; {header.width} x {header.height} pixels would take "
+            f"{decode_mb(header)} MB",
+            "save the image without interlacing, as baseline JPEG, or as a TIFF of tiles",
+        )
+    return header
+
+
+def decode_mb(header: Header) -> int:
+    """Estimate the memory that decoding takes, in MB (2**20 bytes), bands under way included.
+
+    A job that cuts tiles takes some 300 MB beside.
+    """
+    # libvips keeps up to a thousand rows, two rows of tiles, or a strip and its copy; libjpeg holds
+    # a progressive image as coefficients of 16 bits
+    held = header.height * (2 if header.format == "jpeg" else 1) if header.whole else 1024
+    rows = held + 2 * min(header.unit, header.height) + 4 * header.band_rows
+    return 100 + header.row_bytes * rows // 2**20
+
+
+class Bands:
+    """The rows of an image from top to bottom, as RGB.
+
+    Iterating gives ``(rows, width, 3)`` uint8 arrays in order; it can be done once.
+
+    Parameters
+    ----------
+    path, header
+        The file and what :func:`read_header` says of it.
+    slide
+        Named in errors.
+    threads
+        Cores to use. With two or more, the next band is decoded while the last one is used.
+
+    Attributes
+    ----------
+    transparent : bool
+        Whether any pixel so far was not fully opaque.
+
+    Raises
+    ------
+    SlideError
+        While iterating: the file is truncated or broken; says how many rows could be read.
+    """
+
+    def __init__(
+        self, path: str | Path, header: Header, *, slide: str = "", threads: int = 1
+    ) -> None:
+        self.path, self.header, self.slide = path, header, slide or Path(path).stem
+        self.transparent = False
+        self._threads = threads
+        self._plane_errors: tuple[type[Exception], ...] = ()
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        header = self.header
+        tops = range(0, header.height, header.band_rows)
+        with contextlib.ExitStack() as stack:
+            read = self._reader(stack)
+            if self._threads == 1:
+                yield from (self._decode(read, top) for top in tops)
+                return
+            ahead = stack.enter_context(ThreadPoolExecutor(1))
+            pending = ahead.submit(self._decode, read, 0)
+            for top in itertools.islice(tops, 1, None):
+                band = pending.result()
+                pending = ahead.submit(self._decode, read, top)
+                yield band
+            yield pending.result()
+
+    def _reader(self, stack: contextlib.ExitStack) -> Callable[[int, int], bytes | np.ndarray]:
+        """Return what reads ``rows`` from row ``top`` on; rows are asked for in order."""
+        header = self.header
+        if header.layout == "planes":
+            import tifffile
+
+            from st1k4m.image import tiff
+
+            self._plane_errors = tiff.ERRORS
+            file = stack.enter_context(tifffile.TiffFile(self.path))
+            return tiff.open_planes(file, header.pages[0])
+        vips = _vips()
+        image = _open(self.path, header.format, header.pages).copy()
+        image.set_type(vips.GValue.gint_type, "concurrency", self._threads)
+        vips.Error("")  # forgets what was said of the header
+        if header.layout == "strips":  # a band may end within a strip, which a region remembers
+            region = vips.Region.new(image)
+            return lambda top, rows: region.fetch(0, top, header.width, rows)
+        return lambda top, rows: image.crop(0, top, header.width, rows).write_to_memory()
+
+    def _decode(self, read: Callable[[int, int], bytes | np.ndarray], top: int) -> np.ndarray:
+        header, vips = self.header, _vips()
+        rows = min(header.band_rows, header.height - top)
+        try:
+            data = read(top, rows)
+            # libvips carries on when libtiff cannot decode; what libtiff said is left here
+            unsaid = vips.Error("").detail if header.format == "tiff" else ""
+            if unsaid:
+                raise vips.Error("", unsaid)
+        except (vips.Error, *self._plane_errors) as error:
+            raise SlideError(
+                self.slide,
+                f"{self.path}: broken or truncated {header.format.upper()}: "
+                f"{top} of {header.height} rows could be read, then: {_words(error)}",
+                _AGAIN,
+            ) from None
+        band = np.frombuffer(data, header.dtype).reshape(rows, header.width, header.bands)
+        return self._to_rgb(band)
+
+    def _to_rgb(self, band: np.ndarray) -> np.ndarray:
+        import cv2
+
+        colours = self.header.colours
+        if self.header.bands > colours and not self.transparent:
+            self.transparent = band[..., colours].min() < np.iinfo(band.dtype).max
+        if band.dtype == np.uint16:
+            band = (band >> 8).astype(np.uint8)
+        if colours == 1:
+            return cv2.cvtColor(np.ascontiguousarray(band[..., 0]), cv2.COLOR_GRAY2RGB)
+        if colours == 4:
+            return _cmyk_to_rgb(band)
+        if self.header.bands == 4:
+            return cv2.cvtColor(band, cv2.COLOR_RGBA2RGB)
+        return np.ascontiguousarray(band[..., :3])
+
+
+def thumbnail(
+    path: str | Path,
+    longest: int,
+    *,
+    slide: str = "",
+    threads: int = 1,
+    max_pixels: float = MAX_PIXELS,
+) -> np.ndarray:
+    """Return the image area-averaged to a longest side of at most ``longest``.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(h, w, 3)`` uint8 RGB. A smaller image comes as it is.
+
+    Raises
+    ------
+    SlideError
+        As :func:`read_header` and :class:`Bands`.
+    """
+    from st1k4m.image.shrink import Shrinker
+
+    header = read_header(path, slide=slide, max_pixels=max_pixels)
+    shrinker = Shrinker(header.width, header.height, longest)
+    for band in Bands(path, header, slide=slide, threads=threads):
+        shrinker.feed(band)
+    return shrinker.picture()
+
+
+def _vips():
+    import pyvips  # starts libvips, which takes its number of threads from the environment
+
+    return pyvips
+
+
+def _sniff(path: str | Path, slide: str) -> str:
+    with open(path, "rb") as file:
+        head = file.read(8)
+    for signature, kind in _SIGNATURES.items():
+        if head.startswith(signature):
+            return kind
+    found = f"it begins with {head!r}" if head else "it is empty"
+    raise SlideError(
+        slide,
+        f"{path}: not a PNG, JPEG or TIFF: {found}",
+        "fetch the image again, or convert it to one of these",
+    )
+
+
+def _open(path: str | Path, kind: str, pages: tuple[int, ...]):
+    """Open for reading in sequence; limits are our own, so those of TIFF's strips are lifted."""
+    vips = _vips()
+    options = {"access": "sequential", "fail_on": "error", "revalidate": True}
+    if kind == "png":
+        return vips.Image.pngload(str(path), **options)
+    if kind == "jpeg":
+        if os.path.getsize(path) > _MAPPED_BYTES:
+            file = open(path, "rb")  # noqa: SIM115 - closed with the image
+            source = vips.SourceCustom()
+            source.on_read(file.read)
+            source.on_seek(file.seek)
+            return vips.Image.new_from_source(source, "", **options)
+        return vips.Image.jpegload(str(path), **options)
+    images = [vips.Image.tiffload(str(path), page=p, unlimited=True, **options) for p in pages]
+    if len(images) == 1:
+        return images[0]
+    return images[0].bandjoin(images[1:]).copy(interpretation="srgb")
+
+
+def _tiff_layout(path: str | Path, slide: str) -> dict:
+    from st1k4m.image import tiff
+
+    try:
+        return tiff.read_layout(path)
+    except tiff.PagesError as error:
+        raise SlideError(
+            slide,
+            f"{path}: which is the slide? The TIFF has {error}",
+            "keep one page, or three grey ones for red, green and blue",
+        ) from None
+    except tiff.CodecError as error:
+        raise SlideError(
+            slide,
+            f"{path}: a TIFF of {error}, which needs the package imagecodecs if it can be read",
+            "save the image with the samples of a pixel side by side, or pip install imagecodecs",
+        ) from None
+    except tiff.ERRORS as error:
+        raise _broken(path, slide, "tiff", error) from None
+
+
+def _broken(path: str | Path, slide: str, kind: str, error: Exception) -> SlideError:
+    return SlideError(
+        slide, f"{path}: the header of this {kind.upper()} is broken: {_words(error)}", _AGAIN
+    )
+
+
+def _why_whole(image, unit: int) -> str:
+    """Say why an image cannot be decoded in parts; empty if it can."""
+    if image.get_typeof("jpeg-multiscan"):
+        return "a progressive JPEG is decoded whole" if image.get("jpeg-multiscan") else ""
+    if image.get_typeof("interlaced"):
+        return "an interlaced PNG is decoded whole"
+    if unit >= image.height > _BAND_ROWS:
+        return "a TIFF of one strip is decoded whole"
+    return ""
+
+
+def _cmyk_to_rgb(band: np.ndarray) -> np.ndarray:
+    """Convert ink to light as PIL does: each ink darkens what the black lets through."""
+    light = 255 - band[..., 3:4].astype(np.uint16)
+    product = band[..., :3] * light + 128
+    return (light - ((product >> 8) + product >> 8)).astype(np.uint8)
+
+
+def _words(error: Exception) -> str:
+    """Return what a library said, without repetitions, on one line."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return "; ".join(dict.fromkeys(line for line in lines if line and "unable to call" not in line))

@@ -1,0 +1,186 @@
+"""What a slide costs in each step: one model, for the plan of a run and the resources of its jobs.
+
+Seconds and memory are linear in a few quantities that the catalogue tells or implies. The constants
+stand here and nowhere else; ``tests/benchmarks/bench_costs.py`` (`make bench`) measures them anew.
+Standard library only: it is imported at parse time.
+"""
+
+import math
+from dataclasses import dataclass
+
+from st1k4m.source.catalogue import Slide
+
+#: Bytes of a cell of the dense count file with its comma: zeros are printed `0.0` or `0`.
+CELL_BYTES = {"ST": 3.0, "Visium": 4.0, "VisiumHD": 4.0}
+#: Genes found in a spot: in an ordinary slide, and in the richest that a job must be able to hold.
+GENES_FOUND = {"ST": (3_000, 8_000), "Visium": (4_000, 9_000), "VisiumHD": (350, 700)}
+#: Where the source tells no size of the image, its bytes.
+IMAGE_BYTES = {"ST": 40e6, "Visium": 60e6, "VisiumHD": 700e6}
+#: Pixels that a byte of an image file holds: most of the files named .png are PNG.
+PIXELS_PER_BYTE = 0.7
+#: Bytes of a row of the coordinate file.
+COORD_BYTES = 70
+#: Share of the image that the squares around the spots cover: side over pitch, squared, times the
+#: share of the image under the array.
+COVERED = {"ST": 0.25, "Visium": 0.3, "VisiumHD": 0.7}
+
+#: MB/s that one job gets from the file system: assumed, where the constants below are measured.
+FILE_RATE = 200
+#: MB of the engine's own two processes in a cluster job: 170 each with a catalogue of 1,149 slides.
+ENGINE_MB = 400
+#: CPU seconds that their start takes.
+ENGINE_SECONDS = 5
+#: MB and minutes below which no job asks for less.
+LEAST_MB, LEAST_MINUTES = 600, 5
+#: What `need` tells.
+NEEDS = ("mem_mb", "runtime", "disk_mb")
+#: How much slower than expected a job may be: another processor, a busy file system.
+SLOWER = 4
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step's constants: seconds on one core and memory in MB, at rest and per unit of quantity.
+
+    The keys of ``rates`` and ``sizes`` are those of `quantities`.
+    """
+
+    seconds: float
+    rates: dict[str, float]
+    memory_mb: float
+    sizes: dict[str, float]
+
+
+# Measured on generated slides of 300 spots x 16,000 genes to 4,900 x 36,601, 2,800 x 94,000,
+# 60,000 x 18,085 and 300,000 x 300, with images of 1 to 464 million pixels. The largest figures: a
+# count file of 1.1 GB with 93.5 million counts 10.0 s and 926 MB, one of 4.3 GB with 46.1 million
+# 6.7 s and 577 MB; tiles from 464 million pixels 7.6 s and 243 MB; any other step of any of these
+# slides 2.6 s and 435 MB. At rest: starting Python and the imports.
+STEPS = {
+    "count_expression": Step(
+        0.65,
+        {"counts_mb": 0.0005 + 1 / FILE_RATE, "nonzeros_m": 0.085, "spots_k": 0.004},
+        195,
+        {"nonzeros_m": 8.0, "spots_k": 0.5},
+    ),
+    "align_spots": Step(0.45, {"pixels_m": 0.0002, "spots_k": 0.0015}, 180, {"spots_k": 0.5}),
+    "cut_tiles": Step(
+        0.5, {"pixels_m": 0.017, "spots_k": 0.002}, 225, {"pixels_m": 0.08, "spots_k": 0.7}
+    ),
+    "build_anndata": Step(
+        0.4, {"nonzeros_m": 0.001, "spots_k": 0.004}, 160, {"nonzeros_m": 0.16, "spots_k": 1.0}
+    ),
+    "draw_slide": Step(
+        0.5, {"nonzeros_m": 0.024, "spots_k": 0.003}, 240, {"nonzeros_m": 0.65, "spots_k": 0.65}
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a step is expected to take: seconds on one core, memory in MB."""
+
+    seconds: float
+    memory_mb: float
+
+
+def input_bytes(slide: Slide) -> dict[str, float]:
+    """Estimate the bytes of a slide's files by kind; exact where the catalogue tells them."""
+    spots, genes = max(slide.spots, 1), max(slide.genes, 1)
+    return {
+        "counts": slide.counts_bytes or CELL_BYTES[slide.tech] * spots * genes,
+        "coord": slide.coord_bytes or COORD_BYTES * spots,
+        "image": slide.image_bytes or IMAGE_BYTES[slide.tech],
+    }
+
+
+def quantities(
+    slide: Slide, pixels: float | None = None, richest: bool = False
+) -> dict[str, float]:
+    """Estimate what the steps of a slide depend on.
+
+    Parameters
+    ----------
+    slide
+        Its row of the catalogue.
+    pixels
+        Of its image, where they are known; else estimated from its bytes.
+    richest
+        For a slide as rich in genes as they come, not an ordinary one: neither spots and genes nor
+        bytes tell how many of the counts are zero.
+
+    Returns
+    -------
+    dict
+        ``counts_mb``, ``nonzeros_m``, ``spots_k``, ``pixels_m``: 10**6 bytes, 10**6 counts that are
+        not zero, 10**3 spots, 10**6 pixels.
+    """
+    size = input_bytes(slide)
+    spots = slide.spots or size["coord"] / COORD_BYTES
+    cells = size["counts"] / CELL_BYTES[slide.tech]
+    found = spots * GENES_FOUND[slide.tech][richest]
+    return {
+        "counts_mb": size["counts"] / 1e6,
+        "nonzeros_m": min(found, cells / 2) / 1e6,
+        "spots_k": spots / 1e3,
+        "pixels_m": (pixels or size["image"] * PIXELS_PER_BYTE) / 1e6,
+    }
+
+
+def estimate(step: str, amount: dict[str, float]) -> Estimate:
+    """Estimate what a step of `STEPS` takes for the `quantities` of a slide."""
+    model = STEPS[step]
+    return Estimate(
+        model.seconds + sum(rate * amount[key] for key, rate in model.rates.items()),
+        model.memory_mb + sum(size * amount[key] for key, size in model.sizes.items()),
+    )
+
+
+def need(step: str, slide: Slide, attempt: int = 1) -> dict[str, int]:
+    """Say what to ask for when a step of a slide becomes a job.
+
+    Parameters
+    ----------
+    step
+        Key of `STEPS`.
+    slide
+        Its row of the catalogue.
+    attempt
+        1 for the first try; each further one gets as much again.
+
+    Returns
+    -------
+    dict
+        By the keys in `NEEDS`: MB, minutes, MB.
+    """
+    likely = estimate(step, quantities(slide, richest=True))
+    minutes = max(LEAST_MINUTES, SLOWER * likely.seconds / 60)
+    return {
+        "mem_mb": attempt * math.ceil(max(LEAST_MB, ENGINE_MB + likely.memory_mb)),
+        "runtime": attempt * math.ceil(minutes),
+        "disk_mb": math.ceil(kept_bytes(slide, quantities(slide, richest=True)) / 1e6),
+    }
+
+
+def threads(step: str, slide: Slide) -> int:
+    """Say how many cores a step of a slide can use well.
+
+    One, for slides are many and run side by side; more where a single file takes minutes to read,
+    as VisiumHD's do, and would be the last one to end.
+    """
+    size = input_bytes(slide)
+    long_reading = {"count_expression": size["counts"] > 8e9, "cut_tiles": size["image"] > 5e8}
+    return 4 if long_reading.get(step) else 1
+
+
+def kept_bytes(slide: Slide, amount: dict[str, float]) -> float:
+    """Estimate the bytes of a slide's products in ``work/`` and ``results/``.
+
+    As measured with the slides above, with the default options: 6 bytes for each count that is not
+    zero and 450 for each spot, in all their copies; tiles at 3 bytes a pixel; two pictures of at
+    most 2,000 and 600 pixels, in the AnnData and in the tile store; 1 MB for the report.
+    """
+    matrices = 6e6 * amount["nonzeros_m"] + 450e3 * amount["spots_k"]
+    tiles = 3e6 * COVERED[slide.tech] * amount["pixels_m"]
+    pictures = 2 * 3e6 * (min(amount["pixels_m"], 4) + min(amount["pixels_m"], 0.36))
+    return matrices + tiles + pictures + 1e6

@@ -1,0 +1,150 @@
+"""What a selection of slides will cost, before it is run: bytes, disk, core-hours, hours."""
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from st1k4m.plan import costs
+from st1k4m.run.text import format_duration, format_size
+from st1k4m.source.catalogue import Catalogue
+
+CORES = (16, 64, 256, 1024)
+#: Bytes a second that the network gives in all; a plan says it, for only the user knows it.
+NETWORK = 50e6
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cost of a selection.
+
+    Attributes
+    ----------
+    slides, spots
+        Numbers of them.
+    told
+        How many slides' file sizes the source tells; the others' are estimated.
+    download
+        Bytes to transfer.
+    kept
+        Bytes in the working directory at the end.
+    seconds
+        On one core, by step.
+    longest
+        The slide whose chain takes longest, and its seconds.
+    makespans, peaks
+        By number of cores: seconds until all is done, all files being here; and the most bytes in
+        the working directory on the way.
+    """
+
+    slides: int
+    spots: int
+    told: int
+    download: float
+    kept: float
+    seconds: dict[str, float]
+    longest: tuple[str, float]
+    makespans: dict[int, float]
+    peaks: dict[int, float]
+
+
+def make_plan(
+    catalogue: Catalogue,
+    slides: Iterable[str],
+    keep_downloads: bool = True,
+    cores: Iterable[int] = CORES,
+) -> Plan:
+    """Estimate what the slides cost, from the catalogue alone and what was downloaded already.
+
+    Parameters
+    ----------
+    catalogue
+        All slides.
+    slides
+        The selected ones, in the order in which they run.
+    keep_downloads
+        Whether their files stay when their products are complete.
+    cores
+        Numbers of cores to give the makespan for.
+    """
+    slides = list(slides)
+    rows = [catalogue.slides[name] for name in slides]
+    amounts = [costs.quantities(row) for row in rows]
+    raw = [costs.input_bytes(row) if catalogue.on_hub else {} for row in rows]
+    missing = [
+        sum(size for kind, size in sizes.items() if not Path(catalogue.path(name, kind)).exists())
+        for name, sizes in zip(slides, raw, strict=True)
+    ]
+    chains = [
+        {step: costs.estimate(step, amount).seconds for step in costs.STEPS} for amount in amounts
+    ]
+    totals = [sum(chain.values()) for chain in chains]
+    cores = list(cores)
+    products = sum(costs.kept_bytes(row, amount) for row, amount in zip(rows, amounts, strict=True))
+    downloads = [sum(sizes.values()) for sizes in raw]
+    # A core holds a slide's files from their arrival until its products are complete.
+    largest = downloads if keep_downloads else sorted(downloads, reverse=True)
+    return Plan(
+        slides=len(rows),
+        spots=sum(row.spots for row in rows),
+        told=sum(bool(row.counts_bytes and row.image_bytes) for row in rows),
+        download=sum(missing),
+        kept=products + keep_downloads * sum(downloads),
+        seconds={step: sum(chain[step] for chain in chains) for step in costs.STEPS},
+        longest=max(zip(slides, totals, strict=True), key=lambda item: item[1], default=("", 0.0)),
+        makespans={number: schedule(totals, number) for number in cores},
+        peaks={
+            number: products + sum(largest[: None if keep_downloads else number])
+            for number in cores
+        },
+    )
+
+
+def schedule(seconds: Iterable[float], cores: int) -> float:
+    """Give the time until all chains are done when each free core takes the next one."""
+    free = [0.0] * cores
+    for chain in seconds:
+        heapq.heapreplace(free, free[0] + chain)
+    return max(free)
+
+
+def bound(plan: Plan, cores: int, network: float = NETWORK) -> str:
+    """Say what a run on so many cores waits for: transfers, the longest chain, or cores."""
+    if plan.download / network > plan.makespans[cores]:
+        return "transfers"
+    return "the longest chain" if plan.makespans[cores] < 1.2 * plan.longest[1] else "cores"
+
+
+def describe(plan: Plan, network: float = NETWORK) -> list[str]:
+    """Say a plan in lines for a person, with what it assumes."""
+    total = sum(plan.seconds.values())
+    name, chain = plan.longest
+    lines = [
+        f"{plan.slides:,} slides, {plan.spots:,} spots declared",
+        f"to download   {format_size(plan.download)}, "
+        f"{format_duration(plan.download / network)} at {format_size(network)}/s",
+        f"disk kept     {format_size(plan.kept)}",
+        f"work          {format_duration(total)} on one core:",
+    ]
+    lines += [
+        f"  {step:17} {format_duration(seconds)}, {seconds / (total or 1):.0%}"
+        for step, seconds in plan.seconds.items()
+    ]
+    lines.append(f"longest chain {format_duration(chain)}: {name}")
+    lines += [
+        f"on {number:5,} cores {format_duration(seconds)}, "
+        f"bound by {bound(plan, number, network)}; peak disk {format_size(plan.peaks[number])}"
+        for number, seconds in plan.makespans.items()
+    ]
+    starts = format_duration(plan.slides * costs.ENGINE_SECONDS)
+    lines += [
+        f"on a cluster  {starts} more on one core: each slide's job starts the engine",
+        "assumed: one core a slide, its steps one after another, no waiting for downloads; "
+        f"{costs.FILE_RATE} MB/s from the file system for each job",
+    ]
+    if plan.told < plan.slides:
+        lines.append(
+            f"assumed: sizes of {plan.slides - plan.told:,} slides' files, which the source does "
+            "not tell (see scripts/st1k4m/costs.py)"
+        )
+    return lines

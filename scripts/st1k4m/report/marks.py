@@ -1,0 +1,158 @@
+"""Spots as marks that the report's page paints."""
+
+import base64
+import math
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+MOST_MARKS = 15_000  # spots painted one by one; more are joined to squares of several
+MOST_DROPPED = 2_000  # dropped spots painted; of more, every n-th
+GENE_LEVELS, NUMBER_LEVELS, UNKNOWN = 31, 250, 255
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number of every spot: its column in ``obs``, its name for people, whether it spans decades.
+
+    ``option`` is the one that sets its threshold: section and key.
+    """
+
+    column: str
+    label: str
+    log: bool
+    option: tuple[str, str]
+
+
+NUMBERS = (
+    Number("total_counts", "Counts per spot", True, ("expression", "min_counts")),
+    Number("n_genes_by_counts", "Genes per spot", True, ("expression", "min_genes")),
+    Number("pct_counts_mt", "Mitochondrial counts, %", False, ("expression", "max_pct_mito")),
+    Number("tissue_share", "Share of tissue in the square", False, ("tiles", "tissue_threshold")),
+)
+
+
+@dataclass
+class Spots:
+    """The spots of an AnnData file.
+
+    Attributes
+    ----------
+    names
+        Bare barcodes.
+    centres
+        float64 (n, 2): x, y in pixels of the slide's image.
+    places
+        int64 (n, 2): row and column on the array, -1 where unknown.
+    numbers
+        float64 (n,) by column of ``obs``.
+    labels
+        Code of each spot's label (-1 for none) and the labels' names; None without annotation.
+    """
+
+    names: list[str]
+    centres: np.ndarray
+    places: np.ndarray
+    numbers: dict[str, np.ndarray]
+    labels: tuple[np.ndarray, list[str]] | None
+
+
+def is_square(facts: dict) -> bool:
+    """Whether the slide's spots are square bins."""
+    return facts["study"]["tech"] == "VisiumHD"
+
+
+def thin_dropped(dropped: np.ndarray, facts: dict) -> dict:
+    """Pack the places of dropped spots; of very many, every n-th."""
+    step = math.ceil(len(dropped) / MOST_DROPPED) or 1
+    thinned = dropped[::step]
+    return {"count": len(dropped), "every": step, "centres": pack_centres(thinned, facts)}
+
+
+def join_spots(spots: Spots) -> tuple[np.ndarray, int]:
+    """Say which spots share a mark on the page.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 (n,): the mark of each spot.
+    int
+        Spots along the side of a mark: 1 where every spot has its own, which holds up to
+        ``MOST_MARKS`` spots and wherever array positions are unknown.
+    """
+    count = len(spots.names)
+    if count <= MOST_MARKS or (spots.places < 0).any():
+        return np.arange(count), 1
+    side = math.ceil(math.sqrt(count / MOST_MARKS))
+    while True:
+        _, group = np.unique(spots.places // side, axis=0, return_inverse=True)
+        if group.max() < MOST_MARKS:
+            return group.ravel(), side
+        side += 1
+
+
+def make_marks(
+    spots: Spots, group: np.ndarray, side: int, genes: tuple[list[str], np.ndarray], facts: dict
+) -> dict:
+    """Pack what the page paints: a mark per spot (or square of spots) and layers to colour it by.
+
+    A layer is a row of bytes: the level of each mark between the layer's low and high, or
+    ``UNKNOWN``. All rows are compressed as one.
+    """
+    marks = int(group.max(initial=-1)) + 1
+    members = np.bincount(group, minlength=marks)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return np.bincount(group, values, minlength=marks) / members
+
+    layers, rows = [], []
+    for number in NUMBERS:
+        values = mean(spots.numbers[number.column])
+        layers.append({"name": number.column, "label": number.label, "kind": "number"})
+        rows.append(levels(values, number.log, NUMBER_LEVELS, layers[-1]))
+    if spots.labels:
+        first = np.unique(group, return_index=True)[1]  # a joined mark shows its first spot's label
+        codes = spots.labels[0][first]
+        layers.append({"name": "annotation", "label": "Annotation", "kind": "label"})
+        layers[-1]["labels"] = spots.labels[1]
+        rows.append(np.where(codes < 0, UNKNOWN, codes).astype(np.uint8))
+    for name, values in zip(*genes, strict=True):
+        layers.append({"name": name, "label": name, "kind": "gene"})
+        rows.append(levels(values, False, GENE_LEVELS, layers[-1]))
+    centres = np.stack([mean(spots.centres[:, 0]), mean(spots.centres[:, 1])], axis=1)
+    return {
+        "count": marks,
+        "side": side,
+        "square": is_square(facts),
+        "centres": pack_centres(centres, facts),
+        "names": pack("\n".join(spots.names).encode()) if side == 1 else None,
+        "layers": layers,
+        "levels": pack(b"".join(row.tobytes() for row in rows)),
+    }
+
+
+def levels(values: np.ndarray, log: bool, steps: int, layer: dict) -> np.ndarray:
+    """Return values as levels from 0 to ``steps`` (uint8) and note their scale in ``layer``."""
+    axis = np.log10(1 + values) if log else values
+    known = np.isfinite(axis)
+    low = min(0.0, float(axis[known].min(initial=0.0)))
+    high = float(axis[known].max(initial=low))
+    layer |= {"log": log, "steps": steps, "low": round(low, 4), "high": round(high, 4)}
+    scaled = np.zeros(len(axis)) if high == low else (axis - low) / (high - low) * steps
+    return np.where(known, np.round(np.where(known, scaled, 0)), UNKNOWN).astype(np.uint8)
+
+
+def pack_centres(centres: np.ndarray, facts: dict) -> str:
+    """Pack places as all x, then all y: uint16, in 65535ths of the image's width and height.
+
+    Places outside the image are moved to its edge.
+    """
+    size = np.array([facts["geometry"]["width"], facts["geometry"]["height"]])
+    shares = np.clip(centres / size, 0, 1)
+    return pack(np.round(shares.T * 65535).astype("<u2").tobytes())
+
+
+def pack(data: bytes) -> str:
+    """Compress bytes into text that a browser can unpack."""
+    return base64.b64encode(zlib.compress(data, 6)).decode()

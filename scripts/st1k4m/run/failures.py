@@ -1,0 +1,106 @@
+"""Failures of a slide's job: the record, and its words for people."""
+
+import errno
+import json
+import logging
+import re
+from pathlib import Path
+
+from st1k4m.errors import SlideError
+from st1k4m.run.outputs import write_text
+from st1k4m.run.steps import LATER, PRODUCTS
+from st1k4m.run.text import escape
+
+log = logging.getLogger(__name__)
+
+_DISK = {
+    errno.ENOSPC: ("no space is left on the disk", "free some space, then run the same command"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space, then run the same command"),
+    errno.EACCES: ("permission was denied", "make the file readable, or its folder writable"),
+    errno.EPERM: ("permission was denied", "make the file readable, or its folder writable"),
+    errno.EROFS: ("the file system is read-only", "choose another --directory"),
+    errno.ENOENT: ("a file vanished while it was used", "bring the file back, then run again"),
+    errno.EIO: ("the disk could not be read or written", "check the disk, then run again"),
+    errno.ESTALE: ("the file server lost the file", "run the same command again"),
+}
+
+
+def failure_path(step: str, slide: str) -> Path:
+    """Return where the failure of ``slide`` at ``step`` is recorded: outside the job's outputs."""
+    return Path("work/failed") / step / f"{slide}.json"
+
+
+def read_failure(slide: str) -> dict | None:
+    """Return the record of the first step in the chain that failed for ``slide``, if any.
+
+    Returns
+    -------
+    dict or None
+        ``slide``, ``stage``, ``reason``, ``hint``, ``final``.
+    """
+    for step in PRODUCTS:
+        path = failure_path(step, slide)
+        if path.exists():
+            return json.loads(path.read_text(encoding="utf-8"))
+    return None
+
+
+def end_if_final(failure: Path, attempt: int) -> None:
+    """Raise the recorded failure again if it is final: bad data is not tried twice."""
+    if attempt > 1 and failure.exists():
+        known = json.loads(failure.read_text(encoding="utf-8"))
+        if known["final"]:
+            raise SlideError(known["slide"], known["reason"], known["hint"])
+
+
+def remove_stale_products(step: str, slide: str) -> None:
+    """Remove the slide's products of this step and of all later ones."""
+    for stale in (step, *LATER[step]):
+        for product in PRODUCTS[stale]:
+            Path(product.format(slide=slide)).unlink(missing_ok=True)
+
+
+def forget_failures(step: str, slide: str) -> None:
+    """Remove the records of this step and of those that led here: it has all they make."""
+    for earlier in PRODUCTS:
+        if earlier == step or step in LATER[earlier]:
+            failure_path(earlier, slide).unlink(missing_ok=True)
+
+
+def explain(error: BaseException, log_file: str) -> tuple[str, str]:
+    """Return reason and hint for people; an unexpected error leaves its traceback in the log."""
+    if isinstance(error, SlideError):
+        log.error("%s", escape(str(error)))
+        return error.what, error.hint
+    log.error("unexpected error", exc_info=error)
+    if isinstance(error, MemoryError):
+        hint = "run fewer jobs at once: --resources mem_mb=TOTAL, or fewer --cores"
+        return "the job ran out of memory", hint
+    if (number := _system_error(error)) in _DISK:
+        what, hint = _DISK[number]
+        named = re.search(r"\bname = '([^']+)'", str(error))  # by HDF5
+        where = getattr(error, "filename", None) or (named[1] if named else error)
+        return f"{what}: {where}", hint
+    return (
+        f"unexpected {type(error).__name__}: {error}".splitlines()[0],
+        f"read {log_file}; if the data is sound, report it with this log",
+    )
+
+
+def _system_error(error: BaseException) -> int | None:
+    """Return the system's error number; HDF5 often tells it only in its text, Arrow by the type."""
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    if isinstance(error, FileNotFoundError):
+        return errno.ENOENT
+    told = re.search(r"\berrno = (\d+)", str(error))
+    return int(told[1]) if told else None
+
+
+def record_failure(path: Path, slide: str, step: str, reason: str, hint: str, final: bool) -> None:
+    """Write the failure record of a slide's job."""
+    record = {"slide": slide, "stage": step, "reason": reason, "hint": hint, "final": final}
+    try:
+        write_text(path, json.dumps(record, indent=1))
+    except OSError as error:  # a full disk: the terminal and the exit status still tell
+        log.error("the failure could not be recorded: %s", error)

@@ -1,0 +1,276 @@
+"""The configuration: all its faults at once, and the options that hold for a slide.
+
+Imported while Snakemake parses, so it stays with the standard library, PyYAML and jsonschema.
+"""
+
+import contextlib
+import csv
+import difflib
+import functools
+import operator
+from collections.abc import Collection
+from pathlib import Path
+
+import yaml
+from jsonschema import Draft202012Validator
+
+from st1k4m.dataset import TECHS
+from st1k4m.errors import ConfigError
+
+OVERRIDE_COLUMNS = ("slide", "swap", "scale", "flip", "shift_x", "shift_y")
+LENGTHS = ("pitch_um", "spot_um", "drawn_um")
+GEOMETRY_COLUMNS = ("applies_to", "lattice", *LENGTHS, "source")
+#: Micrometres; no array is a metre wide.
+LONGEST = 1e6
+
+
+def parse_texts(config: dict, schema_path: str | Path) -> None:
+    """Turn texts into the numbers and truth values that they spell, where the schema wants those.
+
+    ``--config`` leaves nested values, and ``true``, as texts. Changes ``config``; a text that
+    spells nothing of the right type stays for `check`.
+    """
+    for error in list(_validator(schema_path).iter_errors(config)):
+        if isinstance(error.instance, str) and error.absolute_path:
+            *folder, key = error.absolute_path
+            place = functools.reduce(operator.getitem, folder, config)
+            with contextlib.suppress(yaml.YAMLError):
+                place[key] = yaml.safe_load(error.instance)
+
+
+def check(config: dict, schema_path: str | Path) -> list[str]:
+    """Hold a configuration to its schema.
+
+    Parameters
+    ----------
+    config
+        The whole configuration.
+    schema_path
+        The JSON schema, as YAML.
+
+    Returns
+    -------
+    list of str
+        One sentence a fault: the key, what was found, what would be right. Empty if all is well.
+    """
+    errors = _validator(schema_path).iter_errors(config)
+    return [
+        fault
+        for error in sorted(errors, key=lambda error: [str(part) for part in error.path])
+        for fault in _sentences(error)
+    ]
+
+
+def options(config: dict, section: str, tech: str) -> dict:
+    """Return the options of ``section`` that hold for a technology."""
+    return {**config[section], **config["technologies"].get(tech, {}).get(section, {})}
+
+
+def read_table(path: str | Path, columns: Collection[str] = ()) -> list[dict[str, str]]:
+    """Read a small tab-separated table of the configuration.
+
+    Lines that are empty or start with ``#`` are skipped; the first other line is the header.
+
+    Parameters
+    ----------
+    path
+        The table.
+    columns
+        Names that the header must have.
+
+    Returns
+    -------
+    list of dict
+        A row a line, by column name; every value is text without surrounding space.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing or no UTF-8 text, lacks a column, or a line has another number of
+        fields than the header.
+    """
+    return [row for _, row in _numbered_rows(path, columns)]
+
+
+def read_geometry(path: str | Path) -> list[dict[str, str]]:
+    """Read the table of arrays; see `read_table`.
+
+    Raises
+    ------
+    ConfigError
+        Also where a length is no number above 0 and below `LONGEST`.
+    """
+    rows = _numbered_rows(path, GEOMETRY_COLUMNS)
+    faults = [
+        f"{path}, line {number}: {name} is {row[name]!r}, expected micrometres above 0 and below "
+        f"{LONGEST:g}"
+        for number, row in rows
+        for name in LENGTHS
+        if _length(row[name]) is None
+    ]
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return [row for _, row in rows]
+
+
+def read_overrides(path: str | Path, slides: Collection[str]) -> list[dict[str, str]]:
+    """Read the table of overrides; see `read_table`.
+
+    Parameters
+    ----------
+    path
+        The table.
+    slides
+        The slides of the catalogue.
+
+    Raises
+    ------
+    ConfigError
+        Also where a row is of no slide of the catalogue, or a slide has two rows.
+    """
+    rows = _numbered_rows(path, OVERRIDE_COLUMNS)
+    lines: dict[str, int] = {}
+    faults = []
+    for number, row in rows:
+        slide = row["slide"]
+        if slide in lines:
+            faults.append(
+                f"{path}, line {number}: slide {slide!r} is on line {lines[slide]} already; "
+                "keep one of them"
+            )
+        elif slide not in slides:
+            close = difflib.get_close_matches(slide, slides, n=3)
+            meant = f"did you mean {' or '.join(close)}?" if close else "correct or remove the row"
+            faults.append(
+                f"{path}, line {number}: slide {slide!r} is not in the catalogue; {meant}"
+            )
+        lines.setdefault(slide, number)
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return [row for _, row in rows]
+
+
+def rows_for(table: list[dict[str, str]], slide: str, tech: str) -> list[dict[str, str]]:
+    """Return the rows of the geometry table that speak of a slide.
+
+    A row applies to a technology, or to the slides whose names begin with its ``applies_to``; the
+    rows with the longest such beginning go before those of the technology.
+    """
+    studies = [
+        row["applies_to"]
+        for row in table
+        if row["applies_to"] not in TECHS and slide.startswith(row["applies_to"])
+    ]
+    wanted = max(studies, key=len, default=tech)
+    return [row for row in table if row["applies_to"] == wanted]
+
+
+def override_for(table: list[dict[str, str]], slide: str) -> dict[str, str]:
+    """Return the row of the overrides for a slide; empty if there is none."""
+    return next((row for row in table if row["slide"] == slide), {})
+
+
+def _numbered_rows(path: str | Path, columns: Collection[str]) -> list[tuple[int, dict[str, str]]]:
+    """Read a table; see `read_table`. Each row comes with its line, counted from 1."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: byte {error.start} is not UTF-8; save it as UTF-8") from error
+    header: list[str] = []
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        try:
+            fields = [field.strip() for field in next(csv.reader([line], delimiter="\t"))]
+        except csv.Error as error:
+            raise ConfigError(f"{path}, line {number}: {error}") from error
+        if not header:
+            _refuse_lacking(f"{path}, line {number}", fields, columns)
+            header = fields
+        elif len(fields) == len(header):
+            rows.append((number, dict(zip(header, fields, strict=True))))
+        else:
+            raise ConfigError(
+                f"{path}, line {number}: {len(fields)} fields where the header has {len(header)}; "
+                "fields are separated by one tab"
+            )
+    if not header:
+        _refuse_lacking(str(path), header, columns)
+    return rows
+
+
+def _length(text: str) -> float | None:
+    """Return the micrometres in ``text``; None if it holds no number in (0, `LONGEST`)."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 < value < LONGEST else None
+
+
+def _refuse_lacking(where: str, header: list[str], columns: Collection[str]) -> None:
+    lacking = [name for name in columns if name not in header]
+    if lacking:
+        raise ConfigError(
+            f"{where}: no column {', '.join(lacking)}; the header must have {', '.join(columns)}, "
+            "separated by one tab"
+        )
+
+
+def _validator(schema_path: str | Path) -> Draft202012Validator:
+    return Draft202012Validator(yaml.safe_load(Path(schema_path).read_text(encoding="utf-8")))
+
+
+def _sentences(error) -> list[str]:
+    """Say in words what one error of jsonschema means; a wrong key among several is one each."""
+    where = ".".join(str(part) for part in error.absolute_path)
+    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+        known = list(error.schema.get("properties", {}))
+        unknown = [key for key in error.instance if key not in known]
+        return [_unknown_key(where, str(key), known) for key in unknown]
+    if error.schema is False:
+        return [f"{where}: cannot differ between technologies; set {where.split('.', 2)[2]}"]
+    if error.validator == "required":
+        return [error.message]
+    expected = _expected(error.schema)
+    about = error.schema.get("description")
+    return [
+        f"{where}: found {error.instance!r}, expected {expected}" + (f" ({about})" if about else "")
+    ]
+
+
+def _unknown_key(where: str, key: str, known: list[str]) -> str:
+    prefix = f"{where}." if where else ""
+    close = difflib.get_close_matches(key, known, n=1)
+    meant = f"did you mean {prefix}{close[0]}?" if close else f"known are {', '.join(known)}"
+    return f"{prefix}{key}: no such option; {meant}"
+
+
+def _expected(schema: dict) -> str:
+    if "anyOf" in schema:
+        return " or ".join(_expected(choice) for choice in schema["anyOf"])
+    if "enum" in schema:
+        return "one of " + ", ".join(map(str, schema["enum"]))
+    if "const" in schema:
+        return str(schema["const"])
+    if "pattern" in schema:
+        return "micrometres such as 112um"
+    types = schema.get("type", "a value")
+    names = types if isinstance(types, list) else [types]
+    words = " or ".join("list" if name == "array" else name for name in names)
+    bounds = [
+        f"{text} {schema[key]}"
+        for key, text in (
+            ("minimum", "at least"),
+            ("exclusiveMinimum", "above"),
+            ("maximum", "at most"),
+            ("minLength", "of length at least"),
+            ("minItems", "of length at least"),
+            ("maxItems", "of length at most"),
+        )
+        if key in schema
+    ]
+    return " ".join([words, *bounds])

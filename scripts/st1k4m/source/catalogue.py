@@ -1,0 +1,222 @@
+"""The slide table: the lock file of the data. Standard library only; read at parse time.
+
+A catalogue is made once from a folder or a hub (`st1k4m.reconcile`, `st1k4m.hub`) and read by
+every process afterwards, so reading opens one file and touches neither network nor folders.
+"""
+
+import logging
+import os
+import re
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from st1k4m.dataset import KINDS, check_name
+from st1k4m.errors import CatalogueError
+from st1k4m.run.outputs import write_text
+
+log = logging.getLogger(__name__)
+#: Where the demo is generated and where downloads go, below the working directory.
+DEMO = "resources/demo"
+FILES = "resources/files"
+
+
+@dataclass(slots=True)
+class Slide:
+    """One row: what the source says of a slide before any of its files is opened.
+
+    ``spots`` and ``genes`` are declared by the meta table, 0 where it declares nothing. ``image``,
+    ``counts``, ``coord`` and ``annotation`` are paths within the dataset, empty where the source
+    has no such file; bytes are then 0. A sha256 is empty where the source does not tell it.
+    ``status`` is ``ok`` or the gravest code of `CODES`; ``reason`` says all that is odd.
+    """
+
+    slide: str
+    tech: str
+    species: str = ""
+    tissue: str = ""
+    pmid: str = ""
+    involve_cancer: str = ""
+    spots: int = 0
+    genes: int = 0
+    title: str = ""
+    image: str = ""
+    image_bytes: int = 0
+    image_sha256: str = ""
+    image_oid: str = ""
+    counts: str = ""
+    counts_bytes: int = 0
+    counts_sha256: str = ""
+    counts_oid: str = ""
+    coord: str = ""
+    coord_bytes: int = 0
+    coord_sha256: str = ""
+    coord_oid: str = ""
+    annotation: str = ""
+    annotation_bytes: int = 0
+    annotation_sha256: str = ""
+    annotation_oid: str = ""
+    status: str = "ok"
+    reason: str = ""
+
+
+#: status of a row whose source disagrees with itself, gravest first
+CODES = {
+    "no_row": "files without a row in the meta table",
+    "missing_file": "in the meta table, but a file is missing",
+    "repeated_row": "more than one row in the meta table; the first counts",
+    "other_folder": "a file lies in another technology's folder",
+    "other_case": "a name differs only in case",
+    "declared": "declared spots and genes do not fit the count file",
+}
+
+COLUMNS = [column.name for column in fields(Slide)]
+NUMBERS = {column.name for column in fields(Slide) if column.type is int}
+
+
+@dataclass
+class Catalogue:
+    """All slides of a dataset.
+
+    Attributes
+    ----------
+    dataset
+        ``demo``, an absolute folder, or ``hf://datasets/OWNER/NAME[@REVISION]`` as asked for.
+    revision
+        The commit the hub resolved it to; empty for a folder.
+    slides
+        By name, in sorted order.
+    notes
+        What the source holds beside slides: the meta table used, files that belong to no slide.
+    """
+
+    dataset: str
+    revision: str
+    slides: dict[str, Slide]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def on_hub(self) -> bool:
+        """Whether files have to be fetched."""
+        return self.dataset.startswith("hf://")
+
+    def path(self, slide: str, kind: str) -> str:
+        """Where a slide's file is on this machine once it is here, whether or not it exists.
+
+        ``kind`` is a key of `KINDS`. Empty for an annotation that the dataset does not have.
+        """
+        row = self.slides[slide]
+        folder, suffix = KINDS[kind]
+        within = getattr(row, kind)
+        if kind == "annotation" and not within:
+            return ""
+        if self.on_hub:
+            return f"{FILES}/{kind}/{slide}{suffix}"
+        return f"{self._root}/{within or f'{row.tech}/{folder}/{slide}{suffix}'}"
+
+    def identity(self, slide: str, kind: str) -> str:
+        """Say which content of a file is meant, so that a new revision fetches what differs.
+
+        The sha256, git's object id, or, where the hub tells neither, the commit.
+        """
+        row = self.slides[slide]
+        return getattr(row, f"{kind}_sha256") or getattr(row, f"{kind}_oid") or self.revision
+
+    @property
+    def bib(self) -> str:
+        """Where the BibTeX of the studies is on this machine, whether or not it exists."""
+        return f"{self._root}/meta/bib.txt"
+
+    @property
+    def _root(self) -> str:
+        if self.on_hub:
+            return FILES
+        return DEMO if self.dataset == "demo" else self.dataset
+
+
+def parse_address(address: str) -> tuple[str, str]:
+    """Split a hub address into ``OWNER/NAME`` and the revision asked for, empty if none.
+
+    Raises
+    ------
+    CatalogueError
+        The address is of another form.
+    """
+    match = re.fullmatch(r"hf://datasets/([\w.-]+/[\w.-]+?)/?(?:@([^\s@]+?))?/?", address)
+    if not match:
+        raise CatalogueError(
+            f"dataset: {address!r} is no address of a dataset; it must look like "
+            "hf://datasets/OWNER/NAME@REVISION"
+        )
+    return match[1], match[2] or ""
+
+
+def matches(dataset: str, catalogue: Catalogue) -> bool:
+    """Whether the catalogue is that of ``dataset``: the same name, or its resolved commit."""
+    if dataset == catalogue.dataset:
+        return True
+    if not (catalogue.on_hub and dataset.startswith("hf://")):
+        return False
+    asked, revision = parse_address(dataset)
+    return asked == parse_address(catalogue.dataset)[0] and revision == catalogue.revision
+
+
+def write(catalogue: Catalogue, path: str | os.PathLike) -> None:
+    """Write the catalogue as a table: head lines, a line of column names, a row per slide."""
+    lines = [f"# dataset: {catalogue.dataset}", f"# revision: {catalogue.revision}"]
+    lines += [f"# note: {note}" for note in catalogue.notes]
+    lines.append("\t".join(COLUMNS))
+    lines += [
+        "\t".join(str(getattr(row, column)) for column in COLUMNS)
+        for row in catalogue.slides.values()
+    ]
+    write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+def read(path: str | os.PathLike) -> Catalogue:
+    """Read what `write` wrote.
+
+    Raises
+    ------
+    CatalogueError
+        A line is not as `write` writes it: named, with its number.
+    """
+    hint = "mend it, or give refresh=true to make it anew"
+    head: dict[str, list[str]] = {"dataset": [], "revision": [], "note": []}
+    slides: dict[str, Slide] = {}
+    columns = None
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise CatalogueError(f"{path}: byte {error.start} is not UTF-8; {hint}") from None
+    for number, line in enumerate(text.split("\n")[:-1], start=1):
+        if line.startswith("# ") and columns is None:
+            key, _, value = line[2:].partition(":")
+            head.setdefault(key, []).append(value.strip())
+        elif columns is None:
+            columns = line.split("\t")
+            if columns != COLUMNS:
+                raise CatalogueError(f"{path}, line {number}: not this version's columns; {hint}")
+        else:
+            row = _read_row(line, f"{path}, line {number}", hint)
+            slides[row.slide] = row
+    if columns is None or not head["dataset"]:
+        raise CatalogueError(f"{path} names no dataset and no columns: no catalogue; {hint}")
+    return Catalogue(head["dataset"][0], "".join(head["revision"]), slides, head["note"])
+
+
+def _read_row(line: str, where: str, hint: str) -> Slide:
+    cells = line.split("\t")
+    if len(cells) != len(COLUMNS):
+        raise CatalogueError(
+            f"{where}: {len(cells)} fields where {len(COLUMNS)} are expected; {hint}"
+        )
+    try:
+        values = [
+            int(cell) if name in NUMBERS else cell
+            for name, cell in zip(COLUMNS, cells, strict=True)
+        ]
+    except ValueError as error:
+        raise CatalogueError(f"{where}: {error}; {hint}") from None
+    if fault := check_name(values[0]):
+        raise CatalogueError(f"{where}: {fault}; {hint}")
+    return Slide(*values)

@@ -1,0 +1,107 @@
+"""The dataset's meta table."""
+
+import csv
+import io
+import re
+from collections.abc import Iterable
+
+from st1k4m.dataset import TECHS, check_name
+from st1k4m.errors import CatalogueError
+
+#: The published tables, better first.
+META_TABLES = ("meta/meta_all_gene02122025.csv", "meta/meta_all_gene.csv")
+#: catalogue column: meta column
+META_COLUMNS = {
+    "slide": "slide",
+    "tech": "tech",
+    "species": "species",
+    "tissue": "tissue",
+    "pmid": "pmid",
+    "involve_cancer": "involve_cancer",
+    "title": "title",
+}
+NEEDED = ("slide", "tech", "species", "tissue")
+
+
+def choose_table(paths: Iterable[str], where: str) -> str:
+    """Name the meta table: the newest published one, else the only CSV in ``meta/``.
+
+    Raises
+    ------
+    CatalogueError
+        There is none, or several of which none is a published one.
+    """
+    paths = set(paths)
+    for table in META_TABLES:
+        if table in paths:
+            return table
+    found = sorted(path for path in paths if re.fullmatch(r"meta/[^/]+\.csv", path))
+    if len(found) != 1:
+        names = f" (found {', '.join(found)})" if found else ""
+        raise CatalogueError(
+            f"{where}: expected one meta table meta/*.csv{names}; "
+            f"name the one to use {META_TABLES[0]}"
+        )
+    return found[0]
+
+
+def read_table(table: str, content: bytes) -> list[tuple[int, dict[str, str]]]:
+    """Read a meta table: (line where the row starts, its cells by column).
+
+    Quoted cells may hold line breaks. Runs of white space and control characters within a cell
+    become one blank, except in slide names, which are left as they are.
+
+    Raises
+    ------
+    CatalogueError
+        The table is no UTF-8 comma separated text, lacks a column, has a row of another length,
+        or names slides or technologies that cannot be: all such rows are named.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CatalogueError(
+            f"{table}: byte {error.start} is not UTF-8; save it as UTF-8"
+        ) from None
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows, faults, start = [], [], 1
+    try:
+        header = next(reader, [])
+        missing = [column for column in NEEDED if column not in header]
+        if missing:
+            raise CatalogueError(
+                f"{table}, line 1: no column {', '.join(missing)}; its columns are "
+                f"{', '.join(header) or 'none'}"
+            )
+        start = reader.line_num + 1
+        for cells in reader:
+            line, start = start, reader.line_num + 1
+            if not cells:
+                continue
+            row = dict(zip(header, cells, strict=False))
+            if len(cells) != len(header):
+                faults.append(f"line {line}: {len(cells)} fields, the header has {len(header)}")
+            elif fault := check_name(row["slide"]):
+                faults.append(f"line {line}: slide {fault}")
+            elif row["tech"] not in TECHS:
+                faults.append(f"line {line}: tech {row['tech']!r} is none of {', '.join(TECHS)}")
+            else:
+                clean = {key: collapse_blanks(cell) for key, cell in row.items() if key != "slide"}
+                rows.append((line, {"slide": row["slide"], **clean}))
+    except csv.Error as error:
+        raise CatalogueError(f"{table}, line {start}: {error}; mend the quotes there") from None
+    if faults:
+        more = f"\n  and {len(faults) - 20} more" if len(faults) > 20 else ""
+        raise CatalogueError(
+            f"{table} has rows that cannot be used; mend or remove them:\n  "
+            + "\n  ".join(faults[:20])
+            + more
+        )
+    if not rows:
+        raise CatalogueError(f"{table} has no rows")
+    return rows
+
+
+def collapse_blanks(cell: str) -> str:
+    """Return the cell with each run of blanks and control characters as one blank."""
+    return re.sub(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+", " ", cell).strip()

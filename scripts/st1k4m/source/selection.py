@@ -1,0 +1,74 @@
+"""Which slides of a catalogue are built."""
+
+import difflib
+from collections.abc import Mapping
+
+from st1k4m.source.catalogue import Catalogue, Slide
+
+
+def select(
+    catalogue: Catalogue,
+    select: Mapping[str, list[str]] | None = None,
+    exclude: Mapping[str, str] | None = None,
+) -> tuple[list[str], dict[str, tuple[str, str]]]:
+    """Say for every slide whether it is to be built.
+
+    Parameters
+    ----------
+    catalogue
+        All slides.
+    select
+        Lists under ``tech``, ``species``, ``tissue``, ``slides``: a slide must be in each list
+        that is not empty. Files without a row in the meta table are built only when named.
+    exclude
+        Slides to leave out, with the reason.
+
+    Returns
+    -------
+    selected
+        Names in sorted order.
+    status
+        Every slide's ``(selected | excluded | not_selected, reason)``.
+
+    Raises
+    ------
+    ValueError
+        Names that the catalogue does not have, all of them, each with what is close to it; or
+        nothing is left.
+    """
+    wanted = {key: set(names) for key, names in (select or {}).items() if names}
+    exclude = exclude or {}
+    _check_names(catalogue, wanted, exclude)
+    status = {}
+    for name, row in catalogue.slides.items():
+        if name in exclude:
+            status[name] = ("excluded", exclude[name])
+        elif missed := [key for key in wanted if _value(row, key) not in wanted[key]]:
+            status[name] = ("not_selected", f"{missed[0]} not among those selected")
+        elif row.status == "no_row" and "slides" not in wanted:
+            status[name] = ("not_selected", row.reason)
+        else:
+            status[name] = ("selected", "")
+    selected = sorted(name for name, (state, _) in status.items() if state == "selected")
+    if not selected:
+        raise ValueError("select and exclude leave no slide")
+    return selected, status
+
+
+def _value(row: Slide, key: str) -> str:
+    return row.slide if key == "slides" else getattr(row, key)
+
+
+def _check_names(catalogue: Catalogue, wanted: Mapping, exclude: Mapping) -> None:
+    faults = []
+    named = [(f"select: {key}", key, names) for key, names in wanted.items()]
+    for where, key, names in [*named, ("exclude", "slides", exclude)]:
+        known = {_value(row, key) for row in catalogue.slides.values()}
+        for name in sorted(set(names) - known):
+            close = difflib.get_close_matches(name, known, n=3, cutoff=0.75)
+            if len(known) <= 60 and key != "slides":
+                close = close or sorted(known)
+            meant = f"; there is {', '.join(close)}" if close else ""
+            faults.append(f"{where}: {name!r} is not in the catalogue{meant}")
+    if faults:
+        raise ValueError("\n".join(faults))

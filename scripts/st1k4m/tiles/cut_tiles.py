@@ -1,0 +1,276 @@
+"""Cut every spot's tile out of the slide image in one pass, and read the store that results.
+
+The image streams through a window of rows just tall enough for one square. A square is cut when its
+last row is in, and written at once to its place: rows of the store follow the AnnData, squares come
+in the order of the image. The pictures of the AnnData come out of the same pass.
+"""
+
+import contextlib
+import json
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+
+from st1k4m.geometry.spot_table import read_spots
+from st1k4m.image import decode
+from st1k4m.image.shrink import Shrinker
+from st1k4m.image.tissue_mask import tissue_mask
+from st1k4m.run.outputs import atomic
+from st1k4m.tiles import archives
+from st1k4m.tiles.squares import Squares, place_squares, tissue_share
+from st1k4m.tiles.store import _RawTiles
+from st1k4m.tiles.window import Window
+
+log = logging.getLogger(__name__)
+
+HIRES, LOWRES = 2000, 600  # longest sides of the pictures, in pixels, as Space Ranger's
+
+_CHUNK_BYTES = 128 * 2**10
+
+
+def cut_tiles(
+    image: str | Path,
+    spots: str | Path,
+    kept: list[str],
+    out: str | Path,
+    *,
+    slide: str,
+    options: dict,
+    archive: str | Path | None = None,
+    threads: int = 1,
+) -> None:
+    """Cut the tiles of a slide and write its tile store.
+
+    Parameters
+    ----------
+    image
+        PNG, JPEG or TIFF, whatever its name.
+    spots
+        What ``align_spots`` wrote.
+    kept
+        Ids of the AnnData's spots, in its order. Those outside the image are not cut.
+    out
+        The tile store, HDF5.
+    slide
+        Name of the slide.
+    options
+        ``extent``, ``size``, ``edge``, ``fill``, ``upsample``, ``format``, ``compression``,
+        ``tissue_threshold``, ``drop_off_tissue``, ``max_pixels``, as in ``config.yaml``.
+    archive
+        Where the tar goes with ``format`` ``webdataset`` or ``png``.
+    threads
+        Cores to use.
+
+    Raises
+    ------
+    SlideError
+        The image is broken, truncated or too large; the slide has no micrometres per pixel, or is
+        too coarse, for the extent and size asked; an id cannot be a file name in the archive.
+    """
+    from st1k4m.image import decode
+
+    cv2.setNumThreads(1)  # a tile is too small to share; cutting runs beside decoding instead
+    header = decode.read_header(image, slide=slide, max_pixels=options["max_pixels"])
+    extent = (header.width, header.height)
+    table, facts = read_spots(spots)
+    squares, dropped = place_squares(slide, table, facts, kept, *extent, options)
+    archived = options["format"] in ("webdataset", "png")
+    if archived:
+        archives.check_names(slide, squares.spots)
+    attributes = {
+        "patch_size_src": squares.side,
+        "patch_size_target": squares.size,
+        "downsample": squares.side / squares.size,
+        "pixel_size": facts["um_per_px"] or np.nan,
+        "name": slide,
+    }
+    bands = decode.Bands(image, header, slide=slide, threads=threads)
+    compression = options["compression"] if options["format"] == "hdf5" else None
+
+    with contextlib.ExitStack() as stack:
+        store = stack.enter_context(atomic(out))
+        # where tiles stay as they are cut, each goes to its place at once
+        direct = compression == "none" and not options["drop_off_tissue"]
+        if direct:
+            offset = _write_store(store, squares, attributes, compression)
+            file = stack.enter_context(open(store, "r+b"))
+        else:
+            offset, file = 0, stack.enter_context(tempfile.TemporaryFile(dir=store.parent))
+        raw = _RawTiles(file, offset, squares)
+        pictures = _stream(bands, squares, options, raw, threads)
+        tissue = tissue_share(tissue_mask(pictures["lowres"]), squares, *extent)
+        rows = np.arange(len(squares))
+        if options["drop_off_tissue"]:
+            off = tissue < options["tissue_threshold"]
+            dropped |= dict.fromkeys(squares.spots[off].tolist(), "off_tissue")
+            rows, squares, tissue = rows[~off], squares.select(~off), tissue[~off]
+        if not direct:
+            _write_store(store, squares, attributes, compression, map(raw.read, rows))
+        if archived:
+            samples = _samples(squares, tissue, map(raw.read, rows), attributes)
+            with atomic(archive) as tar:
+                archives.write_tiles(tar, options["format"], samples, threads)
+        about = _facts(header, bands.transparent, squares, pictures, options["format"])
+        _complete_store(store, tissue, pictures, dropped, about)
+    log.info("cut %d tiles of %d px", len(squares), squares.size)
+
+
+class _WriteBehind:
+    """Write one batch of tiles while the next is cut."""
+
+    def __init__(self, raw: _RawTiles) -> None:
+        self._raw = raw
+        self._pool = ThreadPoolExecutor(1)
+        self._pending = self._pool.submit(int)
+
+    def __enter__(self) -> "_WriteBehind":
+        return self
+
+    def write(self, rows: np.ndarray, tiles: np.ndarray) -> None:
+        self._pending.result()
+        self._pending = self._pool.submit(self._raw.write, rows, tiles)
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown()
+        if error[0] is None:
+            self._pending.result()
+
+
+def _stream(
+    bands: decode.Bands, squares: Squares, options: dict, raw: _RawTiles, threads: int
+) -> dict[str, np.ndarray]:
+    """Pass the image once: write the tiles, and return the pictures."""
+    header = bands.header
+    shrinker = Shrinker(header.width, header.height, HIRES)
+    window = Window(squares, header.width, header.height, options["fill"])
+    with _WriteBehind(raw) if threads > 1 else contextlib.nullcontext(raw) as writer:
+        for band in bands:
+            if options["format"] != "none":
+                for rows, tiles in window.feed(band):
+                    writer.write(rows, tiles)
+            shrinker.feed(band)
+    hires = shrinker.picture()
+    lower = Shrinker(hires.shape[1], hires.shape[0], LOWRES)
+    lower.feed(hires)
+    return {"hires": hires, "lowres": lower.picture()}
+
+
+def _facts(
+    header: decode.Header, transparent: bool, squares: Squares, pictures: dict, tile_format: str
+) -> dict:
+    """Return what the record says of this step."""
+    notes = {}
+    if header.whole:
+        notes["decoded_whole"] = f"{header.whole}, so memory grows with it"
+    if transparent:
+        notes["transparent"] = "transparent pixels have the colour that is stored below"
+    if squares.size > squares.side:
+        notes["upsampled"] = f"tiles of {squares.side} px were enlarged to {squares.size} px"
+    longest = max(header.width, header.height)
+    return {
+        "image_format": header.format,
+        "image_dtype": header.dtype,
+        "image_samples": header.bands,
+        "width": header.width,
+        "height": header.height,
+        "tiles": len(squares),
+        "tile_format": tile_format,
+        "patch_size_src": squares.side,
+        "patch_size_target": squares.size,
+        "tissue_hires_scalef": max(pictures["hires"].shape[:2]) / longest,
+        "tissue_lowres_scalef": max(pictures["lowres"].shape[:2]) / longest,
+        "flags": list(notes),
+        "warnings": list(notes.values()),
+    }
+
+
+def _write_store(
+    path: Path,
+    squares: Squares,
+    attributes: dict,
+    compression: str | None,
+    tiles: Iterable[np.ndarray] = (),
+) -> int:
+    """Write a store; without ``compression`` (None) it has no ``img``.
+
+    Returns
+    -------
+    int
+        Where in the file an uncompressed ``img`` begins, so that tiles can be put there later.
+    """
+    names = [spot.encode() for spot in squares.spots]
+    longest = max(map(len, names), default=1)
+    with h5py.File(path, "w") as file:
+        offset = 0
+        if compression:
+            img = _create_img(file, squares, compression)
+            offset = img.id.get_offset() or 0
+            for row, tile in enumerate(tiles):
+                img[row] = tile
+        coords = np.stack([squares.left, squares.top], axis=1)
+        file.create_dataset("coords", data=coords, track_times=False)
+        barcode = np.array(names, f"S{longest}").reshape(-1, 1)
+        file.create_dataset("barcode", data=barcode, track_times=False)
+        file.create_dataset("inside", data=squares.inside, track_times=False)
+        # HEST's readers look for these at `img`, TRIDENT's at `coords`
+        for place in [file, *(file[name] for name in ("img", "coords") if name in file)]:
+            place.attrs.update(attributes)
+    return offset
+
+
+def _create_img(file: h5py.File, squares: Squares, compression: str) -> h5py.Dataset:
+    shape = (len(squares), *squares.tile_shape)
+    if compression != "none" and len(squares):
+        tiles = max(1, min(len(squares), _CHUNK_BYTES // squares.tile_bytes))
+        chunks = (tiles, *squares.tile_shape)
+        return file.create_dataset(
+            "img", shape, np.uint8, chunks=chunks, compression=compression, track_times=False
+        )
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_layout(h5py.h5d.CONTIGUOUS)
+    plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # so that its place in the file is known
+    plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    plist.set_obj_track_times(False)
+    space = h5py.h5s.create_simple(shape)
+    return h5py.Dataset(h5py.h5d.create(file.id, b"img", h5py.h5t.STD_U8LE, space, plist))
+
+
+def _complete_store(
+    path: Path, tissue: np.ndarray, pictures: dict, dropped: dict[str, str], facts: dict
+) -> None:
+    """Add what only the pass could tell."""
+    columns = {"spot": list(dropped), "reason": list(dropped.values())}
+    with h5py.File(path, "r+") as file:
+        file.create_dataset("tissue", data=tissue, track_times=False)
+        for name, picture in pictures.items():
+            file.create_dataset(f"pictures/{name}", data=picture, track_times=False)
+        for name, values in columns.items():
+            text = np.array(values, h5py.string_dtype())
+            file.create_dataset(f"dropped/{name}", data=text, track_times=False)
+        file.attrs["facts"] = json.dumps(facts)
+
+
+def _samples(
+    squares: Squares, tissue: np.ndarray, tiles: Iterable[np.ndarray], attributes: dict
+) -> Iterator[tuple[str, np.ndarray, dict]]:
+    """Give id, tile and description of every tile; what is not known is null."""
+    numbers = zip(squares.left, squares.top, squares.inside, tissue, strict=True)
+    common = {key: None if value != value else value for key, value in attributes.items()}
+    for spot, tile, (left, top, inside, share) in zip(squares.spots, tiles, numbers, strict=True):
+        yield (
+            spot,
+            tile,
+            {
+                "spot": spot,
+                "coords": [int(left), int(top)],
+                "inside": float(inside),
+                "tissue": None if np.isnan(share) else float(share),
+                **common,
+            },
+        )

@@ -1,0 +1,176 @@
+"""Place every spot's square on the image, and cut the squares from rows as they come."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from st1k4m.errors import SlideError
+
+
+@dataclass(frozen=True)
+class Squares:
+    """The squares to cut, in the order of the store.
+
+    Attributes
+    ----------
+    spots
+        Ids, an object array.
+    left, top
+        Corner in the image, int64; negative where the square begins outside it.
+    side
+        Pixels of the image.
+    size
+        Pixels of the tile.
+    inside
+        Share of each square that lies in the image, float32.
+    """
+
+    spots: np.ndarray
+    left: np.ndarray
+    top: np.ndarray
+    side: int
+    size: int
+    inside: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.spots)
+
+    @property
+    def tile_shape(self) -> tuple[int, int, int]:
+        """Height, width and colours of a tile."""
+        return self.size, self.size, 3
+
+    @property
+    def tile_bytes(self) -> int:
+        """Bytes of a tile."""
+        return self.size * self.size * 3
+
+    def select(self, keep: np.ndarray) -> "Squares":
+        """Return the squares that the mask ``keep`` leaves."""
+        parts = (self.spots[keep], self.left[keep], self.top[keep])
+        return Squares(*parts, self.side, self.size, self.inside[keep])
+
+
+def place_squares(
+    slide: str,
+    table,
+    facts: dict,
+    kept: list[str],
+    width: int,
+    height: int,
+    options: dict,
+) -> tuple[Squares, dict[str, str]]:
+    """Lay out the squares of the kept spots.
+
+    The corner is where the authors' crop begins, ``round(x - r)`` and ``round(y - r)``, half to
+    even; the side is ``max(1, round(2 r))``, with one r for the slide.
+
+    Parameters
+    ----------
+    slide
+        Name of the slide.
+    table, facts
+        What ``align_spots`` found: columns ``spot``, ``x``, ``y``, ``outside``; the ``radius`` in
+        pixels; ``um_per_px``, or None.
+    kept
+        Ids, in the order of the store. Those outside the image get no square.
+    width, height
+        Of the image.
+    options
+        ``extent``, ``size``, ``edge``, ``upsample``.
+
+    Returns
+    -------
+    squares
+        In the order of ``kept``.
+    dropped
+        Why spots inside the image have none.
+
+    Raises
+    ------
+    SlideError
+        No micrometres per pixel, though the extent is in micrometres; tiles would be enlarged, and
+        that is refused; the square is far larger than the image.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    radius = _radius(slide, facts, options["extent"])
+    side = max(1, round(2 * radius))
+    if side > 2 * max(width, height):
+        raise SlideError(
+            slide,
+            f"a tile of {side} px on an image of {width} x {height} px",
+            "check the radius in the coordinate file, or tiles.extent",
+        )
+    size = side if options["size"] == "native" else options["size"]
+    if size > side and options["upsample"] == "refuse":
+        raise SlideError(
+            slide,
+            f"too coarse: tiles of {side} px would be enlarged to {size} px",
+            "lower tiles.size, widen tiles.extent, or set tiles.upsample: flag",
+        )
+    names = pa.array(kept, pa.string())
+    rows = pc.index_in(names, value_set=table["spot"].combine_chunks()).to_numpy()
+    within = ~table["outside"].to_numpy()[rows]
+    rows, names = rows[within], np.array(kept, object)[within]
+    left = np.rint(table["x"].to_numpy()[rows] - radius).astype(np.int64)
+    top = np.rint(table["y"].to_numpy()[rows] - radius).astype(np.int64)
+    across = np.minimum(left + side, width) - np.maximum(left, 0)
+    down = np.minimum(top + side, height) - np.maximum(top, 0)
+    inside = (across.clip(0) * down.clip(0) / side**2).astype(np.float32)
+    squares = Squares(names, left, top, side, size, inside)
+    if options["edge"] == "pad":
+        return squares, {}
+    partly = inside < 1
+    return squares.select(~partly), dict.fromkeys(names[partly].tolist(), "partly_outside_image")
+
+
+def _radius(slide: str, facts: dict, extent: str) -> float:
+    if extent == "spot":
+        return facts["radius"]
+    if not facts["um_per_px"]:
+        raise SlideError(
+            slide,
+            f"tiles.extent is {extent}, but the slide has no micrometres per pixel",
+            "give its array a row in geometry.table, or use tiles.extent: spot",
+        )
+    return float(extent.removesuffix("um")) / facts["um_per_px"] / 2
+
+
+def tissue_share(mask: np.ndarray | None, squares: Squares, width: int, height: int) -> np.ndarray:
+    """Return the share of tissue in each square.
+
+    Parameters
+    ----------
+    mask
+        ``(h, w)`` bool over the whole image, shrunk; None if nothing is known.
+    squares
+        On the image of ``width`` by ``height`` pixels.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n,)`` float32, in [0, 1]; what lies beyond the image is no tissue. NaN without a mask.
+    """
+    if mask is None:
+        return np.full(len(squares), np.nan, np.float32)
+    h, w = mask.shape
+    total = cv2.integral(mask.astype(np.uint8), sdepth=cv2.CV_64F)
+
+    def above_and_left(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Tissue above and left of points of the image, between the mask's pixels too."""
+        x, y = (x * (w / width)).clip(0, w), (y * (h / height)).clip(0, h)
+        i, j = np.minimum(y.astype(int), h - 1), np.minimum(x.astype(int), w - 1)
+        y, x = y - i, x - j
+        upper = total[i, j] * (1 - x) + total[i, j + 1] * x
+        lower = total[i + 1, j] * (1 - x) + total[i + 1, j + 1] * x
+        return upper * (1 - y) + lower * y
+
+    left, top = squares.left, squares.top
+    right, bottom = left + squares.side, top + squares.side
+    tissue = above_and_left(right, bottom) - above_and_left(left, bottom)
+    tissue += above_and_left(left, top) - above_and_left(right, top)
+    area = squares.side**2 * (w / width) * (h / height)
+    return (tissue / area).clip(0, 1).astype(np.float32)

@@ -1,0 +1,321 @@
+"""A step whose output changes must get a new revision, or old results are taken for new ones.
+
+``tests/golden.json`` holds what every step makes of a small dataset, and the revision that made it:
+the contents as they are read, not the files' bytes, so that other builds of the libraries agree.
+After a change that is meant: raise the step's revision, then run this file with Python.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import re
+import sys
+import tempfile
+import zlib
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+GOLDEN = REPOSITORY / "tests" / "golden.json"
+if __name__ == "__main__":
+    sys.path.insert(0, str(REPOSITORY / "scripts"))
+
+from st1k4m.collection import build_manifest  # noqa: E402
+from st1k4m.expression import count_expression  # noqa: E402
+from st1k4m.expression.spot_names import read_spot_names  # noqa: E402
+from st1k4m.geometry import align_spots  # noqa: E402
+from st1k4m.join import build_anndata  # noqa: E402
+from st1k4m.report import build_report, draw_slide  # noqa: E402
+from st1k4m.run import settings  # noqa: E402
+from st1k4m.run.steps import LATER, PRODUCTS, REVISIONS  # noqa: E402
+from st1k4m.source import open_dataset  # noqa: E402
+from st1k4m.tiles import cut_tiles  # noqa: E402
+
+PATHS = PRODUCTS | {
+    "build_manifest": ("results/manifest.tsv", "results/summary.json"),
+    "build_report": ("results/report/index.html", "results/report/cards.js"),
+}
+SLIDES = {"Golden_ST": "ST", "Golden_1.0+V": "Visium"}
+
+
+# -- a dataset of whole numbers alone: the same on every machine, whatever its libraries
+
+
+def write_dataset(folder):
+    """Write two slides; what they show is of no matter."""
+    lines = ["slide,tech,species,tissue,pmid,involve_cancer,title,spot_num,gene_num"]
+    for name, tech in SLIDES.items():
+        write_slide(folder / tech, name, tech)
+        lines.append(f"{name},{tech},human,breast,1,True,On numbers,120,30")
+    labels = "".join(f"Golden_ST_{n % 12}x{n // 12}\t{'ab'[n % 2]}\n" for n in range(100))
+    for path, text in (
+        ("meta/meta_all_gene02122025.csv", "\n".join(lines) + "\n"),
+        ("annotation/Golden_ST_anno.csv", "\tV2\n" + labels),
+    ):
+        (folder / path).parent.mkdir()
+        (folder / path).write_text(text)
+
+
+def write_slide(folder, name, tech):
+    """Twelve columns by ten rows of spots, 40 pixels apart, over blocks of colour."""
+    genes = [*(f"GENE{n}" for n in range(26)), "MT-CO1", "MT-ND1", "SAME", "SAME"]
+    counts, coord = [",".join(["", *genes])], [",yaxis,xaxis,r"]
+    for n in range(120):
+        column, row = n % 12, n // 12
+        hexagonal = tech == "Visium"
+        y = 60 + (35 * row if hexagonal else 40 * row)
+        x = 60 + 40 * column + (20 * (row % 2) if hexagonal else 0)
+        letters = "".join("ACGT"[n // 4**place % 4] for place in range(16))
+        spot = f"{name}_{letters}-1" if hexagonal else f"{name}_{column}x{row}"
+        cells = (max(0, (n * 7 + gene * 13 + n * gene) % 23 - 14) for gene in range(30))
+        if n != 5:
+            counts.append(",".join([spot, *map(str, cells)]))
+        if n != 7:
+            coord.append(f"{spot},{y},{x},{12.75 if hexagonal else 10.25}")
+    y, x = np.mgrid[:520, :620]
+    block = (x // 50 + y // 50) % 3
+    image = np.stack([170 + (x + y) % 16, 90 + 20 * block, 200 - 10 * block], axis=-1)
+    image[(x < 30) | (y < 30) | (x > 560) | (y > 460)] = 240
+    for part, suffix, content in (
+        ("gene_exp", "_count.csv", "\n".join(counts) + "\n"),
+        ("coord", "_coord.csv", "\n".join(coord) + "\n"),
+    ):
+        (folder / part).mkdir(parents=True)
+        (folder / part / f"{name}{suffix}").write_text(content)
+    (folder / "image").mkdir()
+    cv2.imwrite(str(folder / "image" / f"{name}.png"), image.astype(np.uint8))
+
+
+def run_steps():
+    """Run every step over the dataset, in the current folder."""
+    write_dataset(Path("dataset"))
+    data = open_dataset.load("dataset", "resources/catalogue.tsv")
+    config = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
+    rows = settings.read_table(REPOSITORY / "config/geometry.tsv")
+    for name, tech in SLIDES.items():
+        made = {step: [path.format(slide=name) for path in PATHS[step]] for step in PRODUCTS}
+        counts, coord, image = (data.path(name, kind) for kind in ("counts", "coord", "image"))
+        options = {
+            section: settings.options(config, section, tech)
+            for section in ("expression", "geometry", "tiles")
+        }
+        [expressed], [spots], stores = (
+            made[step] for step in ("count_expression", "align_spots", "cut_tiles")
+        )
+        count_expression.count_expression(
+            counts, coord, expressed, slide=name, species="human", options=options["expression"]
+        )
+        align_spots.align_spots(
+            coord,
+            image,
+            spots,
+            slide=name,
+            tech=tech,
+            geometry=settings.rows_for(rows, name, tech),
+            override=None,
+            options=options["geometry"],
+        )
+        cut_tiles.cut_tiles(
+            image,
+            spots,
+            read_spot_names(expressed),
+            stores[0],
+            slide=name,
+            options=options["tiles"],
+        )
+        adata, ledger, record = made["build_anndata"]
+        build_anndata.build_anndata(
+            expressed,
+            spots,
+            stores[0],
+            adata,
+            ledger,
+            record,
+            slide=name,
+            study={"tech": tech, "species": "human", "tissue": "breast", "title": "On numbers"},
+            parameters=options,
+            annotation=data.path(name, "annotation") or None,
+        )
+        draw_slide.draw_slide(
+            adata,
+            stores[0],
+            ledger,
+            record,
+            overlay=f"results/overlay/{name}.jpg",
+            tissue=f"results/report/tissue/{name}.jpg",
+            thumbnail=f"results/report/thumbs/{name}.jpg",
+            sheet=f"results/report/tiles/{name}.jpg",
+            page=f"results/report/slides/{name}.js",
+        )
+    table, totals = PATHS["build_manifest"]
+    status = dict.fromkeys(SLIDES, ("selected", ""))
+    build_manifest.build_manifest("resources/catalogue.tsv", status, table, totals)
+    build_report.build_report(table, totals, "results/report", "logs")
+
+
+# -- what a file holds, in a few words that other machines say too
+
+
+def describe(path):
+    """Return what a file holds, by the names of its parts."""
+    path = Path(path)
+    if path.suffix in (".h5ad", ".h5"):
+        return describe_hdf5(path)
+    if path.suffix == ".parquet":
+        table = pq.read_table(path)
+        parts = {name: describe_array(table[name].to_numpy()) for name in table.column_names}
+        facts = (table.schema.metadata or {}).get(b"st1k4m", b"{}")
+        return parts | {"facts": describe_text(facts.decode())}
+    if path.suffix == ".jpg":
+        return {"pixels": describe_array(cv2.imread(str(path)))}
+    return {"text": describe_text(path.read_text(encoding="utf-8"))}
+
+
+def describe_hdf5(path):
+    """One part for each array; one for all attributes and one for all single values."""
+    parts, attributes, values = {}, [], []
+
+    def add(name, item):
+        attributes.extend(f"{name}@{key} {value}" for key, value in sorted(item.attrs.items()))
+        if isinstance(item, h5py.Dataset) and "/versions/" not in f"/{name}":
+            content = np.asarray(item.asstr()[()] if item.dtype.kind == "O" else item[()])
+            if content.ndim:
+                parts[name] = describe_array(content)
+            else:
+                values.append(f"{name} {content}")
+
+    with h5py.File(path) as file:
+        add("", file)
+        file.visititems(add)
+    described = {"attributes": attributes, "values": values}
+    return parts | {name: describe_text("\n".join(told)) for name, told in described.items()}
+
+
+def describe_array(values):
+    """Exactly, but for fractions and pixels: those by their sum, plain and with mixed weights."""
+    if values.dtype.kind == "f" or values.dtype == np.uint8:
+        known = np.nan_to_num(values.astype(np.float64).ravel(), nan=-1, posinf=-2, neginf=-3)
+        sums = np.abs(known).sum(), known @ np.cos(np.arange(len(known)))
+        return " ".join([str(values.dtype), str(values.shape), *(f"{total:.9g}" for total in sums)])
+    content = "\n".join(map(str, values.ravel().tolist()))
+    return f"{values.dtype.kind} {values.shape} {digest(content)}"
+
+
+def describe_text(text):
+    """Without versions and folders, fractions to five digits, and what is packed unpacked."""
+    text = re.sub(r'"versions": ?\{[^}]*\}', "", text.replace(os.getcwd(), ""))
+    text = re.sub(r"-?\d+\.\d+(e-?\d+)?", lambda number: f"{float(number[0]):.5g}", text)
+    return digest(re.sub(r'"eJ[\w+/]*=*"', lambda packed: unpack(packed[0]), text))
+
+
+def unpack(text):
+    return zlib.decompress(base64.b64decode(text.strip('"'))).hex()
+
+
+def digest(text):
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def differ(one, other):
+    """Whether two descriptions are of different contents, beyond what rounding does."""
+    if not (one and other and one.startswith(("float", "uint8"))):
+        return one != other
+    (kind, *sums), (other_kind, *other_sums) = one.rsplit(" ", 2), other.rsplit(" ", 2)
+    sums, other_sums = np.array(sums, float), np.array(other_sums, float)
+    return kind != other_kind or bool((abs(sums - other_sums) > 1e-6 * (1 + sums[0])).any())
+
+
+def make():
+    """Run all steps; by step the revision and what its products hold."""
+    here = os.getcwd()
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            os.chdir(folder)
+            run_steps()
+            return {
+                step: {
+                    "revision": revision,
+                    "parts": {
+                        f"{path} {part}".replace("results/", ""): said
+                        for product in PATHS[step]
+                        for path in sorted({product.format(slide=name) for name in SLIDES})
+                        if Path(path).exists()
+                        for part, said in describe(path).items()
+                    },
+                }
+                for step, revision in REVISIONS.items()
+            }
+        finally:
+            os.chdir(here)
+
+
+# -- the test
+
+
+def find_changes(golden, made):
+    """Return the parts that are not as they were, by step."""
+    changed = {}
+    for step in made:
+        old, new = golden.get(step, {}).get("parts", {}), made[step]["parts"]
+        changed[step] = [part for part in old | new if differ(old.get(part), new.get(part))]
+    return changed
+
+
+def find_raised(golden):
+    """Return the steps whose revision is not the one recorded."""
+    return {step for step in REVISIONS if golden.get(step, {}).get("revision") != REVISIONS[step]}
+
+
+def led_to(step):
+    """Return the step and those before it, whose new revision makes it anew as well."""
+    if step in ("build_manifest", "build_report"):  # they follow all that is named before them
+        return set(list(REVISIONS)[: list(REVISIONS).index(step) + 1])
+    return {step} | {earlier for earlier, later in LATER.items() if step in later}
+
+
+@pytest.fixture(scope="module")
+def made():
+    return make()
+
+
+@pytest.mark.parametrize("step", REVISIONS)
+def test_output_is_that_of_its_revision(made, step):
+    golden = json.loads(GOLDEN.read_text())
+    changes, raised = find_changes(golden, made), find_raised(golden)
+    changed = changes[step]
+    earlier = [other for other in led_to(step) - {step} if changes.get(other)]
+    if changed and earlier and not raised:
+        pytest.skip(f"{', '.join(sorted(earlier))} changed, and this step makes use of it")
+    if changed and not raised & led_to(step):
+        pytest.fail(
+            f"{step} makes something else than revision {REVISIONS[step]} did: "
+            f"{', '.join(changed[:5])}{' ...' if changed[5:] else ''}.\n"
+            f"If it should not, mend it. If it should, raise REVISIONS[{step!r}] in "
+            "scripts/st1k4m/__init__.py, so that users' results are made anew, and record the "
+            "new output: python tests/workflow/test_golden.py"
+        )
+    if changed or step in raised:
+        pytest.fail(f"record what {step} now makes: python tests/workflow/test_golden.py")
+
+
+def test_every_step_has_a_revision_and_a_product():
+    fetches = {step for step in PRODUCTS if step.startswith("fetch")}
+    assert set(REVISIONS) == set(PATHS) - fetches
+
+
+if __name__ == "__main__":
+    known = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
+    now = make()
+    raised = find_raised(known)
+    for step, parts in find_changes(known, now).items():
+        if parts and not raised & led_to(step) and "--force" not in sys.argv:
+            sys.exit(f"{step} has changed: raise its revision first (--force: record all the same)")
+    GOLDEN.write_text(json.dumps(now, indent=1) + "\n")
+    print(f"recorded in {GOLDEN}")
