@@ -38,14 +38,9 @@ include: "rules/cohort.smk"
 rule all:
     default_target: True
     input:
-        expand("results/anndata/{slide}.h5ad", slide=SLIDES),
-        expand("results/tiles/{slide}.h5", slide=SLIDES),
-        expand("results/ledger/{slide}.parquet", slide=SLIDES),
-        expand("results/records/{slide}.json", slide=SLIDES),
-        expand("results/overlay/{slide}.jpg", slide=SLIDES),
-        "results/manifest.tsv",
-        "results/summary.json",
-        "results/report/index.html",
+        expand(wanted(), slide=SLIDES),
+        STEPS["build_manifest"].makes.values(),
+        STEPS["build_report"].makes.values(),
     localrule: True
 
 

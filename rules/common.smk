@@ -12,7 +12,7 @@ from st1k4m.dataset import SLIDE_NAME
 from st1k4m.errors import CatalogueError, ConfigError
 from st1k4m.plan import costs
 from st1k4m.run import settings
-from st1k4m.run.steps import REVISIONS
+from st1k4m.run.steps import REVISIONS, SLIDE_STEPS, STEPS
 from st1k4m.source import open_dataset, selection
 
 
@@ -164,12 +164,24 @@ def cores(step):
     return lambda wildcards: costs.threads(step, CATALOGUE.slides[wildcards.slide])
 
 
-def tile_files():
-    """What cut_tiles makes: the store, and a tar where the tiles themselves go there."""
-    files = {"tiles": "results/tiles/{slide}.h5"}
-    if config["tiles"]["format"] in ("webdataset", "png"):
-        files["archive"] = "results/tiles/{slide}.tar"
-    return files
+def tile_options(wildcards):
+    """The options of the tiles, as a param; the format matters to cut_tiles only if it is none."""
+    found = options("tiles")(wildcards)
+    return {name: found[name] for name in found if name != "format"} | {
+        "pixels": found["format"] != "none"
+    }
+
+
+def wanted():
+    """What is made for every selected slide."""
+    packed = config["tiles"]["format"] in ("webdataset", "png")
+    return [
+        path
+        for step in SLIDE_STEPS.values()
+        if not step.kept_when_stale and (packed or not step.optional)
+        for path in step.makes.values()
+        if not path.startswith("work/")
+    ]
 
 
 def build_cohort_after_failure():

@@ -4,7 +4,7 @@ rule cut_tiles:
         spots="work/spots/{slide}.parquet",
         expression="work/expression/{slide}.h5ad",
     output:
-        **tile_files(),
+        tiles="results/tiles/{slide}.h5",
     log:
         "logs/cut_tiles/{slide}.log",
     group:
@@ -17,6 +17,28 @@ rule cut_tiles:
     params:
         revision=REVISIONS["cut_tiles"],
         image=path("image"),
-        options=options("tiles"),
+        options=tile_options,
     script:
         "../scripts/cut_tiles.py"
+
+
+# Where tiles.format asks for it: the same tiles as PNG files in one tar.
+rule pack_tiles:
+    input:
+        tiles="results/tiles/{slide}.h5",
+    output:
+        archive="results/tiles/{slide}.tar",
+    log:
+        "logs/pack_tiles/{slide}.log",
+    group:
+        "slide"
+    conda:
+        "../envs/st1k4m.yaml"
+    threads: cores("cut_tiles")
+    resources:
+        **needs("cut_tiles"),
+    params:
+        revision=REVISIONS["pack_tiles"],
+        layout=config["tiles"]["format"],
+    script:
+        "../scripts/pack_tiles.py"

@@ -16,6 +16,5 @@ with job.run_script("cut_tiles", snakemake):
         snakemake.output.tiles,
         slide=slide,
         options=snakemake.params.options,
-        archive=snakemake.output.get("archive"),
         threads=snakemake.threads,
     )

@@ -114,7 +114,7 @@ def make_products(
         },
         "tiles": {
             "tiles": spots,
-            "tile_format": "hdf5",
+            "pixels": True,
             "patch_size_src": side,
             "patch_size_target": side,
         },

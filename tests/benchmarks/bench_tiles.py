@@ -23,7 +23,7 @@ import pyvips
 
 OPTIONS = {
     **{"extent": "spot", "size": "native", "edge": "pad", "fill": [0, 0, 0], "upsample": "flag"},
-    **{"format": "hdf5", "compression": "none", "tissue_threshold": 0.5, "drop_off_tissue": False},
+    **{"pixels": True, "compression": "none", "tissue_threshold": 0.5, "drop_off_tissue": False},
     "max_pixels": 4_000_000_000,
 }
 TIMED = """
@@ -150,7 +150,6 @@ def spots(side: int) -> None:
         {"compression": "gzip"},
         {"size": 112},
         {"size": 224},
-        {"format": "webdataset"},
     ):
         name = ", ".join(f"{key} {value}" for key, value in options.items())
         cut(slide, name, bare, **options)

@@ -13,7 +13,7 @@ from st1k4m.expression.spot_names import read_spot_names
 from st1k4m.geometry import align_spots
 from st1k4m.run import settings
 from st1k4m.run.outputs import require
-from st1k4m.run.steps import LATER, PRODUCTS
+from st1k4m.run.steps import PRODUCTS, STALE_AFTER
 from st1k4m.tiles import cut_tiles
 
 
@@ -67,7 +67,7 @@ def test_fault_costs_its_slide_alone(damaged_run, fault):
     assert (damaged_run.workdir / f"logs/{row['stage']}/{fault.slide}.log").stat().st_size
 
     # Of the step that failed and of all that follow there is nothing.
-    steps = [row["stage"], *LATER[row["stage"]]]
+    steps = [row["stage"], *STALE_AFTER[row["stage"]]]
     made = [product.format(slide=fault.slide) for step in steps for product in PRODUCTS[step]]
     assert [path for path in made if (damaged_run.workdir / path).exists()] == []
 

@@ -23,6 +23,7 @@ from PIL import Image
 from st1k4m.errors import SlideError
 from st1k4m.image import decode
 from st1k4m.tiles.cut_tiles import cut_tiles
+from st1k4m.tiles.pack_tiles import pack_tiles
 from st1k4m.tiles.squares import Squares
 from st1k4m.tiles.store import TileStore
 from st1k4m.tiles.window import Window
@@ -34,7 +35,7 @@ OPTIONS = {
     "edge": "pad",
     "fill": [0, 0, 0],
     "upsample": "refuse",
-    "format": "hdf5",
+    "pixels": True,
     "compression": "none",
     "tissue_threshold": 0.5,
     "drop_off_tissue": False,
@@ -78,7 +79,6 @@ def cut(tmp_path):
             tmp_path / "S1.h5",
             slide="S1",
             options=OPTIONS | options,
-            archive=tmp_path / "S1.tar",
             threads=threads,
         )
         return tmp_path / "S1.h5"
@@ -340,12 +340,12 @@ def test_a_grey_slide_keeps_all_its_tiles(cut):
 def test_the_same_bytes_for_the_same_input_whatever_the_threads(cut, tmp_path):
     rng = np.random.default_rng(0)
     x, y = rng.uniform(0, 700, 300), rng.uniform(0, 900, 300)
-    for options in ({}, {"compression": "gzip"}, {"size": 10}, {"format": "webdataset"}):
+    for options in ({}, {"compression": "gzip"}, {"size": 10}):
         found = set()
         for threads in (1, 2, 2):
             store = cut(paint(900, 700), x, y, 12.0, threads=threads, **options)
-            archive = (tmp_path / "S1.tar").read_bytes() if "format" in options else b""
-            found.add((store.read_bytes(), archive))
+            pack_tiles(store, tmp_path / "S1.tar", slide="S1", layout="png", threads=threads)
+            found.add((store.read_bytes(), (tmp_path / "S1.tar").read_bytes()))
         assert len(found) == 1
 
 
@@ -364,7 +364,7 @@ def test_compressed_tiles_are_the_same_in_chunks_of_whole_tiles(cut, compression
 
 
 def test_no_tiles_at_all_is_a_store_too(cut):
-    for options in ({}, {"compression": "gzip"}, {"format": "png"}, {"drop_off_tissue": True}):
+    for options in ({}, {"compression": "gzip"}, {"pixels": False}, {"drop_off_tissue": True}):
         store = cut(paint(100, 100), [50], [50], 5.0, kept=[], **options)
         with h5py.File(store) as file:
             assert file["coords"].shape == (0, 2)
@@ -386,21 +386,20 @@ def test_an_archive_in_the_authors_layout_has_a_png_per_spot(cut, tmp_path):
     where = ([50, 20.5, 0], [50, 70, 0], 9.0)
     names = ["a.b_1x1", "a.b_2x2", "a.b_3x3"]
     plain = tiles_of(cut(paint(100, 100), *where))
-    store = cut(paint(100, 100), *where, names=names, format="png")
+    store = cut(paint(100, 100), *where, names=names)
+    pack_tiles(store, tmp_path / "S1.tar", slide="S1", layout="png")
     files = members(tmp_path / "S1.tar")
     assert list(files) == [f"{name}.png" for name in names]
     for tile, content in zip(plain, files.values(), strict=True):
         np.testing.assert_array_equal(decode_bytes(content), tile)
-    with h5py.File(store) as file:
-        assert "img" not in file
-        assert len(file["coords"]) == len(file["tissue"]) == 3
 
 
 def test_a_webdataset_has_a_picture_and_a_description_per_spot(cut, tmp_path):
     where = ([50, 20.5, 0], [50, 70, 0], 9.0)
     names = ["a.b+c_1x1", "a.b+c_2%x2", "ß_3x3"]
     plain = tiles_of(cut(paint(100, 100), *where))
-    cut(paint(100, 100), *where, names=names, um_per_px=0.5, threads=2, format="webdataset")
+    store = cut(paint(100, 100), *where, names=names, um_per_px=0.5, threads=2)
+    pack_tiles(store, tmp_path / "S1.tar", slide="S1", layout="webdataset", threads=2)
     files = members(tmp_path / "S1.tar")
     keys = [name.split(".")[0] for name in files]  # as WebDataset does
     assert keys[::2] == keys[1::2]
@@ -419,21 +418,21 @@ def test_a_webdataset_has_a_picture_and_a_description_per_spot(cut, tmp_path):
 
 @pytest.mark.parametrize("name", ["../../etc/x", "a/b", "a\\b", "a\nb", "a\x00b", ".hidden"])
 def test_an_id_that_is_no_file_name_never_reaches_an_archive(cut, tmp_path, name):
-    for form in ("png", "webdataset"):
+    store = cut(paint(100, 100), [50], [50], 5.0, names=[name])
+    for layout in ("png", "webdataset"):
         with pytest.raises(SlideError, match="cannot be a file name"):
-            cut(paint(100, 100), [50], [50], 5.0, names=[name], format=form)
+            pack_tiles(store, tmp_path / "S1.tar", slide="S1", layout=layout)
     assert not (tmp_path / "S1.tar").exists()
     assert TileStore(cut(paint(100, 100), [50], [50], 5.0, names=["S1_a"])).barcodes == ["S1_a"]
 
 
 def test_coordinates_only(cut, tmp_path):
-    store = cut(paint(100, 100), [50], [50], 5.0, format="none")
+    store = cut(paint(100, 100), [50], [50], 5.0, pixels=False)
     with h5py.File(store) as file:
         assert "img" not in file
         assert file["coords"][:].tolist() == [[45, 45]]
         assert file["pictures/lowres"].shape == (100, 100, 3)
         assert file.attrs["patch_size_src"] == 10
-    assert not (tmp_path / "S1.tar").exists()
     with pytest.raises(ValueError, match="holds no tiles: it was made with"):
         TileStore(store)
 
@@ -444,7 +443,7 @@ def test_a_broken_image_leaves_nothing_behind(tmp_path):
     image.write_bytes(image.read_bytes()[:-200_000])
     names = write_spots(tmp_path / "spots.parquet", [50], [50], 5.0, 700, 900)
     out = tmp_path / "tiles"
-    for options in ({}, {"compression": "gzip"}, {"format": "png"}):
+    for options in ({}, {"compression": "gzip"}, {"pixels": False}):
         with pytest.raises(SlideError, match="rows could be read"):
             cut_tiles(
                 image,
@@ -453,7 +452,6 @@ def test_a_broken_image_leaves_nothing_behind(tmp_path):
                 out / "S1.h5",
                 slide="S1",
                 options=OPTIONS | options,
-                archive=out / "S1.tar",
             )
         assert list(out.iterdir()) == []
 
@@ -513,6 +511,7 @@ def test_every_tile_of_a_real_slide_is_the_authors_crop(tmp_path, real_slides, t
 CUT = """
 from pathlib import Path
 from st1k4m.tiles.cut_tiles import cut_tiles
+from st1k4m.tiles.pack_tiles import pack_tiles
 names = [f"S1_{{i}}x{{i}}" for i in range({spots})]
 cut_tiles("{image}", "{table}", names, "{out}", slide="S1", options={options!r})
 status = Path("/proc/self/status").read_text()

@@ -20,7 +20,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed; nothing els
 README = REPOSITORY / "README.md"
 OPTIONS = {
     **{"extent": "spot", "size": "native", "edge": "pad", "fill": [0, 0, 0], "upsample": "refuse"},
-    **{"format": "hdf5", "compression": "none", "tissue_threshold": 0.5, "drop_off_tissue": False},
+    **{"pixels": True, "compression": "none", "tissue_threshold": 0.5, "drop_off_tissue": False},
     "max_pixels": 1_000_000,
 }
 

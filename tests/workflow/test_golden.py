@@ -11,6 +11,7 @@ import json
 import os
 import re
 import sys
+import tarfile
 import tempfile
 import zlib
 from pathlib import Path
@@ -34,9 +35,9 @@ from st1k4m.geometry import align_spots  # noqa: E402
 from st1k4m.join import build_anndata  # noqa: E402
 from st1k4m.report import build_report, draw_slide  # noqa: E402
 from st1k4m.run import settings  # noqa: E402
-from st1k4m.run.steps import LATER, PRODUCTS, REVISIONS  # noqa: E402
+from st1k4m.run.steps import PRODUCTS, REVISIONS, STALE_AFTER  # noqa: E402
 from st1k4m.source import open_dataset  # noqa: E402
-from st1k4m.tiles import cut_tiles  # noqa: E402
+from st1k4m.tiles import cut_tiles, pack_tiles  # noqa: E402
 
 PATHS = PRODUCTS | {
     "build_manifest": ("results/manifest.tsv", "results/summary.json"),
@@ -128,8 +129,9 @@ def run_steps():
             read_spot_names(expressed),
             stores[0],
             slide=name,
-            options=options["tiles"],
+            options=options["tiles"] | {"pixels": True},
         )
+        pack_tiles.pack_tiles(stores[0], made["pack_tiles"][0], slide=name, layout="webdataset")
         adata, ledger, record = made["build_anndata"]
         build_anndata.build_anndata(
             expressed,
@@ -173,6 +175,11 @@ def describe(path):
         parts = {name: describe_array(table[name].to_numpy()) for name in table.column_names}
         facts = (table.schema.metadata or {}).get(b"st1k4m", b"{}")
         return parts | {"facts": describe_text(facts.decode())}
+    if path.suffix == ".tar":
+        with tarfile.open(path) as tar:  # the tiles themselves are those of the store
+            names = tar.getnames()
+            texts = [tar.extractfile(name).read() for name in names if name.endswith(".json")]
+        return {"names": describe_text("\n".join(names)), "texts": describe_text(str(texts))}
     if path.suffix == ".jpg":
         return {"pixels": describe_array(cv2.imread(str(path)))}
     return {"text": describe_text(path.read_text(encoding="utf-8"))}
@@ -277,7 +284,7 @@ def led_to(step):
     """Return the step and those before it, whose new revision makes it anew as well."""
     if step in ("build_manifest", "build_report"):  # they follow all that is named before them
         return set(list(REVISIONS)[: list(REVISIONS).index(step) + 1])
-    return {step} | {earlier for earlier, later in LATER.items() if step in later}
+    return {step} | {earlier for earlier, later in STALE_AFTER.items() if step in later}
 
 
 @pytest.fixture(scope="module")
@@ -297,8 +304,8 @@ def test_output_is_that_of_its_revision(made, step):
         pytest.fail(
             f"{step} makes something else than revision {REVISIONS[step]} did: "
             f"{', '.join(changed[:5])}{' ...' if changed[5:] else ''}.\n"
-            f"If it should not, mend it. If it should, raise REVISIONS[{step!r}] in "
-            "scripts/st1k4m/__init__.py, so that users' results are made anew, and record the "
+            f"If it should not, fix it. If it should, raise the step's revision in "
+            "scripts/st1k4m/run/steps.py, so that users' results are made again, and record the "
             "new output: python tests/workflow/test_golden.py"
         )
     if changed or step in raised:

@@ -84,9 +84,11 @@ def test_fresh_clone_runs_nothing_and_a_raised_revision_its_step(demo_copy, tmp_
     words = [*runs.command(demo_copy, "-n"), "-s", str(clone / "Snakefile")]
     assert planned(runs.run(words)) == (set(), set())
 
-    code = clone / "scripts/st1k4m/__init__.py"
+    code = clone / "scripts/st1k4m/run/steps.py"
     text = code.read_text()
-    code.write_text(text.replace('"cut_tiles": 1', '"cut_tiles": 2'))
+    code.write_text(
+        re.sub(r'("cut_tiles",.*?revision=)\d+', r"\g<1>99", text, count=1, flags=re.DOTALL)
+    )
     assert code.read_text() != text
     steps, slides = planned(runs.run(words))
     assert steps == {"cut_tiles"} | AFTER | COHORT

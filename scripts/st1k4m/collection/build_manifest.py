@@ -12,7 +12,7 @@ from pathlib import Path
 
 from st1k4m.run.failures import read_failure
 from st1k4m.run.outputs import write_text
-from st1k4m.run.steps import PRODUCTS
+from st1k4m.run.steps import PRODUCTS, SLIDE_STEPS
 from st1k4m.source import catalogue
 from st1k4m.source.bibliography import citations
 
@@ -176,8 +176,9 @@ def _outcome(slide: str) -> dict:
     if failure:
         return {"status": "failed"} | {key: failure[key] for key in ("stage", "reason", "hint")}
     for step, products in PRODUCTS.items():
-        # The tar of tiles is an option; the first product of a step is there when the step ended.
-        if products and not os.path.exists(products[0].format(slide=slide)):
+        if SLIDE_STEPS[step].optional:
+            continue
+        if not all(os.path.exists(product.format(slide=slide)) for product in products):
             return {
                 "status": "failed",
                 "stage": step,

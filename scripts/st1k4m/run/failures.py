@@ -8,7 +8,7 @@ from pathlib import Path
 
 from st1k4m.errors import SlideError
 from st1k4m.run.outputs import write_text
-from st1k4m.run.steps import LATER, PRODUCTS
+from st1k4m.run.steps import PRODUCTS, STALE_AFTER
 from st1k4m.run.text import escape
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def end_if_final(failure: Path, attempt: int) -> None:
 
 def remove_stale_products(step: str, slide: str) -> None:
     """Remove the slide's products of this step and of all later ones."""
-    for stale in (step, *LATER[step]):
+    for stale in (step, *STALE_AFTER[step]):
         for product in PRODUCTS[stale]:
             Path(product.format(slide=slide)).unlink(missing_ok=True)
 
@@ -63,7 +63,7 @@ def remove_stale_products(step: str, slide: str) -> None:
 def forget_failures(step: str, slide: str) -> None:
     """Remove the records of this step and of those that led here: it has all they make."""
     for earlier in PRODUCTS:
-        if earlier == step or step in LATER[earlier]:
+        if earlier == step or step in STALE_AFTER[earlier]:
             failure_path(earlier, slide).unlink(missing_ok=True)
 
 

@@ -1,50 +1,166 @@
-"""The steps of a slide, their products, and what a step makes out of date."""
+"""The steps of the workflow: what each makes, whose products it reads, and its revision.
+
+The one place that states this. A test holds the table to the rules, both ways. A step is a rule, a
+script and a folder of logs of the same name.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step.
+
+    Attributes
+    ----------
+    name
+        Of the rule.
+    makes
+        Its outputs by their name in the rule; ``{slide}`` stands for the slide.
+    reads
+        The steps whose outputs it reads.
+    revision
+        Goes through ``params`` of the rule, so raising it re-runs the step for every slide. Raise
+        it whenever the step's output changes.
+    kept_when_stale
+        Whether its outputs stay when it, or a step before it, runs again: downloads do.
+    optional
+        Whether it runs only where the configuration asks for it.
+    """
+
+    name: str
+    makes: dict[str, str] = field(default_factory=dict)
+    reads: tuple[str, ...] = ()
+    revision: int = 1
+    kept_when_stale: bool = False
+    optional: bool = False
+
+
+_FETCHES = (
+    Step(
+        "fetch_counts",
+        {"counts": "resources/files/counts/{slide}_count.csv"},
+        kept_when_stale=True,
+    ),
+    Step("fetch_coord", {"coord": "resources/files/coord/{slide}_coord.csv"}, kept_when_stale=True),
+    Step(
+        "fetch_image",
+        {
+            "image": "resources/files/image/{slide}.png",
+            "fetched": "resources/files/image/{slide}.fetched",
+        },
+        kept_when_stale=True,
+    ),
+)
+_CHAIN = (
+    Step(
+        "count_expression",
+        {"expression": "work/expression/{slide}.h5ad"},
+        ("fetch_counts", "fetch_coord"),
+    ),
+    Step("align_spots", {"spots": "work/spots/{slide}.parquet"}, ("fetch_coord", "fetch_image")),
+    Step(
+        "cut_tiles",
+        makes={"tiles": "results/tiles/{slide}.h5"},
+        reads=("fetch_image", "count_expression", "align_spots"),
+        revision=2,
+    ),
+    Step(
+        "build_anndata",
+        {
+            "anndata": "results/anndata/{slide}.h5ad",
+            "ledger": "results/ledger/{slide}.parquet",
+            "record": "results/records/{slide}.json",
+        },
+        ("count_expression", "align_spots", "cut_tiles"),
+        revision=2,
+    ),
+    Step("pack_tiles", {"archive": "results/tiles/{slide}.tar"}, ("cut_tiles",), optional=True),
+    Step(
+        "draw_slide",
+        {
+            "overlay": "results/overlay/{slide}.jpg",
+            "tissue": "results/report/tissue/{slide}.jpg",
+            "thumbnail": "results/report/thumbs/{slide}.jpg",
+            "sheet": "results/report/tiles/{slide}.jpg",
+            "page": "results/report/slides/{slide}.js",
+        },
+        ("build_anndata", "cut_tiles"),
+        revision=2,
+    ),
+)
+_COLLECTION = (
+    Step(
+        "build_manifest",
+        {
+            "manifest": "results/manifest.tsv",
+            "summary": "results/summary.json",
+            "citations": "results/citations.bib",
+        },
+        ("build_anndata", "draw_slide"),
+    ),
+    Step(
+        "build_report",
+        {
+            "index": "results/report/index.html",
+            "style": "results/report/report.css",
+            **{
+                name: f"results/report/{name}.js"
+                for name in (
+                    "core",
+                    "gallery",
+                    "painting",
+                    "slide",
+                    "dataset",
+                    "start",
+                    "cards",
+                    "run",
+                )
+            },
+        },
+        ("build_manifest", "draw_slide"),
+        revision=2,
+    ),
+)
+
+STEPS = {step.name: step for step in (*_FETCHES, *_CHAIN, *_COLLECTION)}
+"""Every step by its name, in the order of the chain."""
+
+SLIDE_STEPS = {step.name: step for step in (*_FETCHES, *_CHAIN)}
+"""Those that run once a slide."""
+
 
 PRODUCTS = {
-    "fetch_counts": (),
-    "fetch_coord": (),
-    "fetch_image": (),
-    "count_expression": ("work/expression/{slide}.h5ad",),
-    "align_spots": ("work/spots/{slide}.parquet",),
-    "cut_tiles": ("results/tiles/{slide}.h5", "results/tiles/{slide}.tar"),
-    "build_anndata": (
-        "results/anndata/{slide}.h5ad",
-        "results/ledger/{slide}.parquet",
-        "results/records/{slide}.json",
-    ),
-    "draw_slide": (
-        "results/report/slides/{slide}.js",
-        "results/overlay/{slide}.jpg",
-        "results/report/tissue/{slide}.jpg",
-        "results/report/thumbs/{slide}.jpg",
-        "results/report/tiles/{slide}.jpg",
-    ),
+    name: () if step.kept_when_stale else tuple(step.makes.values())
+    for name, step in SLIDE_STEPS.items()
 }
-"""The steps of a slide in the order of the chain, and what each leaves."""
+"""By step of a slide: the files that it leaves and that go when they are stale."""
 
-# What a step that runs anew makes stale, by the steps that made it. A fetch may serve one step only
-# (the image, when a tile option changed), so it names just what every step leads to.
-LATER = {
-    "fetch_counts": ("build_anndata", "draw_slide"),
-    "fetch_coord": ("build_anndata", "draw_slide"),
-    "fetch_image": ("build_anndata", "draw_slide"),
-    "count_expression": ("cut_tiles", "build_anndata", "draw_slide"),
-    "align_spots": ("cut_tiles", "build_anndata", "draw_slide"),
-    "cut_tiles": ("build_anndata", "draw_slide"),
-    "build_anndata": ("draw_slide",),
-    "draw_slide": (),
-}
+REVISIONS = {name: step.revision for name, step in STEPS.items() if not step.kept_when_stale}
+"""By step: its revision; a download has none."""
 
-REVISIONS = {
-    "count_expression": 1,
-    "align_spots": 1,
-    "cut_tiles": 1,
-    "build_anndata": 1,
-    "draw_slide": 1,
-    "build_manifest": 1,
-    "build_report": 1,
-}
-"""One integer a step, in the ``params`` of its rule: raising it re-runs the step for every slide.
 
-Raise it whenever the output of the step changes.
-"""
+def _all_after(step: str) -> tuple[str, ...]:
+    """Return the slide's steps that read, directly or through others, what ``step`` makes."""
+    after = {step}
+    for later in SLIDE_STEPS.values():  # in the order of the chain
+        if after.intersection(later.reads):
+            after.add(later.name)
+    return tuple(name for name in SLIDE_STEPS if name in after and name != step)
+
+
+def _stale_after(step: str) -> tuple[str, ...]:
+    """Return the slide's steps whose products are stale once ``step`` ran.
+
+    A download may have been fetched again for one of its readers alone (the image, when a tile
+    option changed). So a fetch makes stale only what all its readers lead to.
+    """
+    readers = [later.name for later in SLIDE_STEPS.values() if step in later.reads]
+    if not step.startswith("fetch_"):
+        return _all_after(step)
+    sure = [{reader, *_all_after(reader)} for reader in readers]
+    return tuple(name for name in SLIDE_STEPS if all(name in leads for leads in sure))
+
+
+STALE_AFTER = {step: _stale_after(step) for step in SLIDE_STEPS}
+"""By step of a slide: the later steps whose products are stale once it ran."""

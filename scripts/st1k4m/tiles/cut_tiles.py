@@ -9,7 +9,7 @@ import contextlib
 import json
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,7 +22,6 @@ from st1k4m.image import decode
 from st1k4m.image.shrink import Shrinker
 from st1k4m.image.tissue_mask import tissue_mask
 from st1k4m.run.outputs import atomic
-from st1k4m.tiles import archives
 from st1k4m.tiles.squares import Squares, place_squares, tissue_share
 from st1k4m.tiles.store import _RawTiles
 from st1k4m.tiles.window import Window
@@ -42,7 +41,6 @@ def cut_tiles(
     *,
     slide: str,
     options: dict,
-    archive: str | Path | None = None,
     threads: int = 1,
 ) -> None:
     """Cut the tiles of a slide and write its tile store.
@@ -60,10 +58,9 @@ def cut_tiles(
     slide
         Name of the slide.
     options
-        ``extent``, ``size``, ``edge``, ``fill``, ``upsample``, ``format``, ``compression``,
+        ``extent``, ``size``, ``edge``, ``fill``, ``upsample``, ``pixels`` (whether the store holds
+        the tiles, or only their places), ``compression``,
         ``tissue_threshold``, ``drop_off_tissue``, ``max_pixels``, as in ``config.yaml``.
-    archive
-        Where the tar goes with ``format`` ``webdataset`` or ``png``.
     threads
         Cores to use.
 
@@ -71,18 +68,13 @@ def cut_tiles(
     ------
     SlideError
         The image is broken, truncated or too large; the slide has no micrometres per pixel, or is
-        too coarse, for the extent and size asked; an id cannot be a file name in the archive.
+        too coarse, for the extent and size asked.
     """
-    from st1k4m.image import decode
-
     cv2.setNumThreads(1)  # a tile is too small to share; cutting runs beside decoding instead
     header = decode.read_header(image, slide=slide, max_pixels=options["max_pixels"])
     extent = (header.width, header.height)
     table, facts = read_spots(spots)
     squares, dropped = place_squares(slide, table, facts, kept, *extent, options)
-    archived = options["format"] in ("webdataset", "png")
-    if archived:
-        archives.check_names(slide, squares.spots)
     attributes = {
         "patch_size_src": squares.side,
         "patch_size_target": squares.size,
@@ -91,7 +83,7 @@ def cut_tiles(
         "name": slide,
     }
     bands = decode.Bands(image, header, slide=slide, threads=threads)
-    compression = options["compression"] if options["format"] == "hdf5" else None
+    compression = options["compression"] if options["pixels"] else None
 
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(atomic(out))
@@ -112,11 +104,7 @@ def cut_tiles(
             rows, squares, tissue = rows[~off], squares.select(~off), tissue[~off]
         if not direct:
             _write_store(store, squares, attributes, compression, map(raw.read, rows))
-        if archived:
-            samples = _samples(squares, tissue, map(raw.read, rows), attributes)
-            with atomic(archive) as tar:
-                archives.write_tiles(tar, options["format"], samples, threads)
-        about = _facts(header, bands.transparent, squares, pictures, options["format"])
+        about = _facts(header, bands.transparent, squares, pictures, options["pixels"])
         _complete_store(store, tissue, pictures, dropped, about)
     log.info("cut %d tiles of %d px", len(squares), squares.size)
 
@@ -151,7 +139,7 @@ def _stream(
     window = Window(squares, header.width, header.height, options["fill"])
     with _WriteBehind(raw) if threads > 1 else contextlib.nullcontext(raw) as writer:
         for band in bands:
-            if options["format"] != "none":
+            if options["pixels"]:
                 for rows, tiles in window.feed(band):
                     writer.write(rows, tiles)
             shrinker.feed(band)
@@ -162,7 +150,7 @@ def _stream(
 
 
 def _facts(
-    header: decode.Header, transparent: bool, squares: Squares, pictures: dict, tile_format: str
+    header: decode.Header, transparent: bool, squares: Squares, pictures: dict, pixels: bool
 ) -> dict:
     """Return what the record says of this step."""
     notes = {}
@@ -180,7 +168,7 @@ def _facts(
         "width": header.width,
         "height": header.height,
         "tiles": len(squares),
-        "tile_format": tile_format,
+        "pixels": pixels,
         "patch_size_src": squares.side,
         "patch_size_target": squares.size,
         "tissue_hires_scalef": max(pictures["hires"].shape[:2]) / longest,
@@ -254,23 +242,3 @@ def _complete_store(
             text = np.array(values, h5py.string_dtype())
             file.create_dataset(f"dropped/{name}", data=text, track_times=False)
         file.attrs["facts"] = json.dumps(facts)
-
-
-def _samples(
-    squares: Squares, tissue: np.ndarray, tiles: Iterable[np.ndarray], attributes: dict
-) -> Iterator[tuple[str, np.ndarray, dict]]:
-    """Give id, tile and description of every tile; what is not known is null."""
-    numbers = zip(squares.left, squares.top, squares.inside, tissue, strict=True)
-    common = {key: None if value != value else value for key, value in attributes.items()}
-    for spot, tile, (left, top, inside, share) in zip(squares.spots, tiles, numbers, strict=True):
-        yield (
-            spot,
-            tile,
-            {
-                "spot": spot,
-                "coords": [int(left), int(top)],
-                "inside": float(inside),
-                "tissue": None if np.isnan(share) else float(share),
-                **common,
-            },
-        )

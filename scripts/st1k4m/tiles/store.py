@@ -20,7 +20,7 @@ class TileStore:
     Parameters
     ----------
     path
-        What :func:`cut_tiles` wrote with ``format: hdf5``.
+        What :func:`cut_tiles` wrote with any ``format`` but ``none``.
 
     Attributes
     ----------
@@ -40,8 +40,7 @@ class TileStore:
         self._opened: tuple[int, h5py.Dataset] | None = None
         with h5py.File(self.path) as file:
             if "img" not in file:
-                made = json.loads(file.attrs["facts"])["tile_format"]
-                raise ValueError(f"{path} holds no tiles: it was made with tiles.format: {made}")
+                raise ValueError(f"{path} holds no tiles: it was made with tiles.format: none")
             self.barcodes = [name.decode() for name in file["barcode"][:, 0]]
             self.coords = file["coords"][:]
 

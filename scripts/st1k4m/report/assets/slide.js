@@ -46,7 +46,7 @@
 
   const tiles = (data) => {
     const rows = data.sheet.tiles;
-    const own = data.tiles.tile_format === "hdf5";
+    const own = data.tiles.pixels;
     const facts = rows.length
       ? `Rows ${rows.join(", ")} of ${number(data.tiles.tiles)} tiles of ${data.tiles.patch_size_target} px; the squares are `
         + `${data.tiles.patch_size_src} px of the image.${own ? "" : " Cut from the reduced picture: the store has no pixels."}`
@@ -72,7 +72,7 @@
         link("overlay", `${slide}.jpg`, "Picture of the spots on the tissue")),
       el("h3", {}, "Open it"),
       el("pre", { id: "code", tabindex: 0 }, code.join("\n")),
-      data.tiles.tile_format === "hdf5" ? el("pre", { id: "code-tiles", tabindex: 0 }, pixels.join("\n")) : null,
+      data.tiles.pixels ? el("pre", { id: "code-tiles", tabindex: 0 }, pixels.join("\n")) : null,
       el("p", { class: "note" }, `This slide takes ${Report.bytes(row.bytes)} of the report.`));
   };
 

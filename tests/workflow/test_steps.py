@@ -1,0 +1,75 @@
+"""The table of steps is what Snakemake finds in the rules, both ways."""
+
+from pathlib import Path
+
+import pytest
+from places import REPOSITORY
+from snakemake.api import SnakemakeApi
+from snakemake.settings.types import ConfigSettings, ResourceSettings
+from st1k4m.dataset import SLIDE_NAME
+from st1k4m.run.steps import STALE_AFTER, STEPS
+
+# Rules that make no file: what is asked for, and what is only printed.
+NO_STEP = {"all", "plan"}
+
+
+@pytest.fixture(scope="module")
+def rules(tmp_path_factory):
+    """The rules as Snakemake parsed them, by name, with every optional step asked for."""
+    with SnakemakeApi() as api:
+        flow = api.workflow(
+            resource_settings=ResourceSettings(cores=1),
+            config_settings=ConfigSettings(config={"tiles": {"format": "webdataset"}}),
+            snakefile=REPOSITORY / "Snakefile",
+            workdir=tmp_path_factory.mktemp("parse"),
+        )
+        yield {rule.name: rule for rule in flow._workflow.rules}
+
+
+def test_every_rule_is_a_step_and_every_step_a_rule(rules):
+    assert set(rules) - NO_STEP == set(STEPS)
+
+
+def step_that_makes(path):
+    """The step that makes a file, if one does; the path may be of one slide or of any."""
+    for step in STEPS.values():
+        for pattern in step.makes.values():
+            before, _, after = pattern.partition("{slide}")
+            if path == pattern or (after and path.startswith(before) and path.endswith(after)):
+                return step.name
+    return None
+
+
+def test_every_step_makes_what_its_rule_puts_out(rules):
+    for name, step in STEPS.items():
+        assert sorted(step.makes.values()) == sorted(
+            str(path).replace(f"{{slide,{SLIDE_NAME}}}", "{slide}") for path in rules[name].output
+        ), name
+
+
+def test_every_step_reads_what_its_rule_takes_in(rules):
+    """What a function gives as input is of the source or a download, so it is not compared."""
+    for name, step in STEPS.items():
+        paths = [path for path in rules[name].input if isinstance(path, str)]
+        read = {step_that_makes(str(path)) for path in paths} - {None}
+        assert read == {other for other in step.reads if not other.startswith("fetch_")}, name
+
+
+def test_every_step_has_a_script_of_its_name(rules):
+    for name in STEPS:
+        assert Path(rules[name].script).name == f"{name}.py"
+        assert f"/{name}" in str(rules[name].log[0])
+
+
+def test_what_is_stale_after_a_step():
+    """By hand, from the picture in the Snakefile."""
+    assert STALE_AFTER["draw_slide"] == ()
+    assert STALE_AFTER["build_anndata"] == ("draw_slide",)
+    tiles_and_all_after = ("cut_tiles", "build_anndata", "pack_tiles", "draw_slide")
+    assert STALE_AFTER["cut_tiles"] == tiles_and_all_after[1:]
+    assert STALE_AFTER["count_expression"] == tiles_and_all_after
+    assert STALE_AFTER["align_spots"] == tiles_and_all_after
+    # an image may have been fetched again for cut_tiles alone, which leaves the spots in place
+    assert STALE_AFTER["fetch_image"] == tiles_and_all_after
+    assert STALE_AFTER["fetch_coord"] == tiles_and_all_after
+    assert STALE_AFTER["fetch_counts"] == ("count_expression", *tiles_and_all_after)
