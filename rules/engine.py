@@ -1,12 +1,12 @@
-"""Where Snakemake 9 itself limits a run over many slides: three of its functions, replaced.
+"""Where Snakemake 9 itself limits a run over many slides: three of its functions are replaced.
 
 Each replacement checks first that Snakemake still has the function that it was written for: its
 name, its parameters, and the attributes that the replacement uses. Where one of them differs, that
 function is left alone and the log says so once: the run is then slower, or ends at the first lost
 input, but is as correct as before.
 
-The replacement holds for the whole process. A workflow that takes this one in with ``module`` keeps
-its Snakemake as it is: the Snakefile calls :func:`adapt` only where it is itself the main one.
+All that is done here holds for the whole process. A workflow that takes this one in with ``module``
+keeps its Snakemake as it is: rules/common.smk loads this file only where ours is the main workflow.
 
 Tried with Snakemake 9.14.0 and 9.27.1. ``tests/benchmarks/bench_engine.py`` measures what each is
 worth; docs/upstream.md reports them to Snakemake.
@@ -15,7 +15,11 @@ worth; docs/upstream.md reports them to Snakemake.
 import asyncio
 import functools
 import inspect
+import logging
 import math
+import os
+import shlex
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -30,7 +34,7 @@ from snakemake.scheduling.job_scheduler import JobScheduler
 def leave_missing_inputs_to_their_jobs(wait_for_files: Callable) -> Callable:
     """Let an input that vanished since the run began fail its own job, which names it.
 
-    Snakemake would end the whole run with an error, ``onerror`` included. Its waiting stays as it is.
+    Snakemake would end the whole run, without calling ``onerror``. Its waiting stays as it is.
     Worth: one image lost during a run over two slides costs that slide; without the replacement the
     run ends, the other slide is not built, and there is neither manifest nor report.
     """
@@ -50,8 +54,8 @@ def leave_missing_inputs_to_their_jobs(wait_for_files: Callable) -> Callable:
 def schedule_once(schedule_later: Callable) -> Callable:
     """Keep one timer for the scheduler's next pass instead of one more after every pass.
 
-    After each pass Snakemake starts a timer for the next one. Every job that ends adds a pass, and so
-    one more timer that never stops: passes per second grow with the number of jobs that have ended.
+    After each pass Snakemake starts a timer for the next one. Every job that ends adds a pass, and
+    so one more timer that never stops: passes per second grow with the jobs that have ended.
     """
 
     @functools.wraps(schedule_later)
@@ -188,3 +192,60 @@ def adapt(seams: tuple[Seam, ...] = SEAMS, say: Callable[[str], None] = logger.w
         replacement = seam.replace(function)
         _replaced.add(replacement)
         setattr(seam.owner, seam.name, replacement)
+
+
+LISTED = 10
+"""Files of a job that the terminal and Snakemake's log list in full; of more only the first three."""
+
+
+def shorten_lists(record: logging.LogRecord) -> bool:
+    """Shorten the long lists of files in what Snakemake says of a job: a filter of its logger.
+
+    The job `all` of 1,149 slides would print each of 5,745 paths twice, `build_manifest` 2,298.
+    """
+    for name in ("input", "output"):
+        files = getattr(record, name, None)
+        if isinstance(files, list):
+            setattr(record, name, _shorten(files))
+    reason = getattr(record, "reason", None)
+    if isinstance(reason, str):
+        # as in "Missing output files: a, b; Input files updated by another job: c, d"
+        record.reason = "; ".join(
+            ", ".join(_shorten(part.split(", "))) for part in reason.split("; ")
+        )
+    return True
+
+
+def _shorten(names: list[str]) -> list[str]:
+    if len(names) <= LISTED:
+        return names
+    return [*names[:3], f"and {len(names) - 3:,} more"]
+
+
+def quote_interpreter() -> None:
+    """Let jobs start where the path of Python has a space, for Snakemake does not quote it.
+
+    It puts ``sys.executable`` unquoted into the shell commands that start its scripts.
+    """
+    if not sys.executable.startswith("'"):
+        sys.executable = shlex.quote(sys.executable)
+
+
+def show_lines_of_jobs_above_the_bars() -> None:
+    """Print what jobs write to the terminal through the progress display, which redraws its bars.
+
+    Jobs inherit standard error; a line that they write themselves is cut by the next redrawing. So
+    they get a pipe, and a thread hands each line to ``sys.stderr``, which the display watches.
+    """
+    terminal = os.dup(2)
+    sys.stderr = open(terminal, "w", buffering=1, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+    source, target = os.pipe()
+    os.dup2(target, 2)
+    os.close(target)
+
+    def show():
+        with open(source, encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                sys.stderr.write(line)
+
+    threading.Thread(target=show, daemon=True).start()
