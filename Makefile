@@ -1,7 +1,7 @@
-# make demo and make test do all of their own set-up: Python 3.11 to 3.13 is all they need.
+# make demo and make test do all of their own set-up: Python 3.11 to 3.14 is all they need.
 
-PYTHON ?= $(firstword $(foreach version,3.12 3.11 3.13 3,\
-    $(shell python$(version) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+PYTHON ?= $(firstword $(foreach version,3.13 3.12 3.14 3.11 3,\
+    $(shell python$(version) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' \
     2>/dev/null && echo python$(version))))
 BIN := .venv/bin
 CORES ?= 2
@@ -19,7 +19,7 @@ help:
 env: .venv/ready
 
 .venv/ready: requirements.txt
-	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; name one: make PYTHON=..." >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Python 3.11 to 3.14 is needed; name one: make PYTHON=..." >&2; exit 1; }
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.txt
 	touch $@
@@ -50,11 +50,20 @@ format: env
 bench: env
 	for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
-# Universal over Python and platforms; needs uv. No index addresses, so that any mirror serves.
+# One lock for every Python and platform; needs uv. No index addresses, so that any mirror serves.
+# Then: each locked package must have a wheel for the newest Python. These few are built from source:
+# connection-pool and pyvips are pure Python; immutables needs a C compiler on Python 3.14.
+BUILT := connection-pool immutables pyvips
+
 lock:
-	uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --upgrade \
+	uv pip compile --quiet --universal --python-version 3.11 --upgrade \
 	    --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
-	    --group test pyproject.toml --output-file requirements.txt
+	    --extra workflow --group test --group lint pyproject.toml --output-file requirements.txt
+	for platform in x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu aarch64-apple-darwin; do \
+	    uv pip compile --quiet --no-deps --python-version 3.14 --python-platform $$platform \
+	        --only-binary :all: $(BUILT:%=--no-binary %) requirements.txt --output-file /dev/null \
+	        || exit 1; \
+	done
 
 clean:
 	rm -rf demo bench .lint .pytest_cache .ruff_cache .hypothesis

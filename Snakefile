@@ -22,10 +22,9 @@ min_version("9.14")
 report: "report/workflow.rst"
 
 
-configfile: f"{workflow.basedir}/config/config.yaml"
+configfile: f"{workflow.current_basedir}/config/config.yaml"
 
 
-include: "rules/engine.smk"
 include: "rules/common.smk"
 include: "rules/fetch.smk"
 include: "rules/expression.smk"
@@ -36,7 +35,6 @@ include: "rules/cohort.smk"
 
 
 rule all:
-    default_target: True
     input:
         expand(wanted(), slide=SLIDES),
         STEPS["build_manifest"].makes.values(),

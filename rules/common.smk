@@ -1,12 +1,20 @@
 # What the rules ask: which slides there are, where a slide's files lie, which options hold for it.
 
 import atexit
+import copy
 import os
 import sys
 
+import yaml
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
+from snakemake.utils import update_config
 
-sys.path.insert(0, f"{workflow.basedir}/scripts")
+# Not workflow.basedir: that is the folder of a workflow which takes this one in with `module`.
+REPOSITORY = os.path.dirname(str(workflow.current_basedir))
+IS_MODULE = not workflow.modifier.is_main_snakefile()
+
+sys.path.insert(0, f"{REPOSITORY}/scripts")
 
 from st1k4m.dataset import SLIDE_NAME
 from st1k4m.errors import CatalogueError, ConfigError
@@ -18,7 +26,34 @@ from st1k4m.source import open_dataset, selection
 
 def beside_snakefile(path):
     """A path of the configuration; a relative one is found wherever the workflow is started."""
-    return os.path.join(workflow.basedir, path)
+    return os.path.join(REPOSITORY, path)
+
+
+def with_defaults(given):
+    """What a workflow that takes this one in configures, over our defaults, which it does not read."""
+    with open(beside_snakefile("config/config.yaml"), encoding="utf-8") as file:
+        complete = yaml.safe_load(file)
+    update_config(complete, copy.deepcopy(given))
+    return complete
+
+
+if IS_MODULE:
+    path_modifier = workflow.modifier.path_modifier
+    if path_modifier.prefix or getattr(path_modifier, "_prefix_replacements", None):
+        raise WorkflowError(
+            "this workflow's products always lie below the working directory: leave `prefix` and "
+            "`replace_prefix` out of the module. To tell its rules from yours: "
+            "`use rule * from st1k4m as st1k4m_*`"
+        )
+    config = with_defaults(config)
+else:
+    import engine  # rules/engine.py: Snakemake finds modules beside an included file
+
+    engine.adapt()
+    engine.quote_interpreter()
+    logger.addFilter(engine.shorten_lists)
+    if "rich" in workflow.output_settings.log_handler_settings:
+        engine.show_lines_of_jobs_above_the_bars()
 
 
 def tell(line):
