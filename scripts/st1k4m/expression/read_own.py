@@ -1,6 +1,10 @@
 """Counts of a slide of one's own, in whichever form its folder has them."""
 
 import contextlib
+import csv
+import io
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,14 +14,16 @@ from st1k4m.errors import SlideError
 from st1k4m.expression import tenx
 from st1k4m.expression.dense_csv import Counts, read_counts
 from st1k4m.source import places
+from st1k4m.source.own_slides import ST_ID
 
-# Values of an AnnData file looked at to tell counts from what was made of them.
+_TAB_TO_COMMA = bytes.maketrans(b"\t", b",")
+# Where an AnnData file may hold raw counts, in the order in which they are tried.
 _ANYWHERE = ("layers/counts", "raw/X", "X")
 
 
 def read_own_counts(
     slide: str, part: dict, folder: str | Path, threads: int = 1
-) -> tuple[Counts, list[str], dict]:
+) -> tuple[Counts, dict]:
     """Read the counts of a slide.
 
     Parameters
@@ -35,8 +41,6 @@ def read_own_counts(
     -------
     counts
         Exactly what the file says.
-    gene_ids
-        One a gene; empty where the file has none.
     facts
         For the record: ``counts_format``, ``software``, ``other_features``.
 
@@ -48,7 +52,8 @@ def read_own_counts(
     form = part["format"]
     facts: dict = {"counts_format": form}
     if form == "10x_h5":
-        with places.at_hand(slide, part["matrix"], folder) as path, _named(path, part["matrix"]):
+        place = part["matrix"]
+        with places.at_hand(slide, place, folder) as path, _named(path, place, slide):
             read = tenx.read_h5(path, slide)
     elif form == "10x_mtx":
         with contextlib.ExitStack() as stack:
@@ -60,24 +65,25 @@ def read_own_counts(
     elif form == "h5ad":
         return _read_h5ad(slide, part["matrix"], facts)
     else:
-        return _read_text(slide, part["matrix"], folder, threads), [], facts
+        return _read_text(slide, part["matrix"], folder, threads), facts
     warnings = []
     if read.other_features:
         told = ", ".join(f"{count:,} {kind}" for kind, count in read.other_features.items())
         warnings.append(f"features other than gene expression are left out: {told}")
     facts |= {"software": read.software, "other_features": read.other_features}
     spots = [f"{slide}_{barcode}" for barcode in read.barcodes]
-    return Counts(read.matrix, spots, read.genes, tuple(warnings)), read.gene_ids, facts
+    ids = tuple(read.gene_ids)
+    return Counts(read.matrix, spots, read.genes, tuple(warnings), ids), facts
 
 
 @contextlib.contextmanager
-def _named(path: Path, place: str) -> Iterator[None]:
-    """Name the file where it lies, not the copy of it that was read."""
+def _named(path: Path, place: str, slide: str) -> Iterator[None]:
+    """Name the slide, and the file where it lies, not the copy of it that was read."""
     try:
         yield
     except SlideError as error:
         what = error.what.replace(str(path), place)
-        raise SlideError(error.slide, what, error.hint) from error
+        raise SlideError(slide, what, error.hint) from error
 
 
 @contextlib.contextmanager
@@ -95,27 +101,42 @@ def _opened(slide: str, place: str) -> Iterator:
 
 def _read_text(slide: str, place: str, folder: str | Path, threads: int) -> Counts:
     """Read a dense table of Spatial Transcriptomics; spots are its rows, or its columns."""
-    with places.at_hand(slide, place, folder) as path, _named(path, place):
-        with path.open("rb") as file:
-            first = file.readline(1 << 24)
-        separator = "\t" if first.count(b"\t") >= first.count(b",") else ","
-        read = read_counts(path, threads, separator=separator, slide=slide)
-    header = first.decode("utf-8-sig", "replace").strip("\r\n").split(separator)
-    if _are_spots(header[1:]):  # genes are its rows
-        matrix = read.matrix.T.tocsr()
-        read = Counts(matrix, read.genes, read.spots, read.warnings)
-    return Counts(
-        read.matrix, [f"{slide}_{spot}" for spot in read.spots], read.genes, read.warnings
-    )
+    with _as_commas(slide, place, folder) as path, _named(path, place, slide):
+        read = read_counts(path, threads)
+    matrix, spots, genes = read.matrix, read.spots, read.genes
+    if all(ST_ID.match(name) for name in genes):  # genes are its rows
+        matrix, spots, genes = matrix.T.tocsr(), genes, spots
+        if len(set(spots)) < len(spots):
+            twice = next(spot for spot in spots if spots.count(spot) > 1)
+            raise SlideError(slide, f"{place}: spot {twice} is there twice", "remove one of them")
+    return Counts(matrix, [f"{slide}_{spot}" for spot in spots], genes, read.warnings)
 
 
-def _are_spots(names: list[str]) -> bool:
-    from st1k4m.source.own_slides import _ST_ID
+@contextlib.contextmanager
+def _as_commas(slide: str, place: str, folder: str | Path) -> Iterator[Path]:
+    """Give a copy of a table in which commas separate the fields; the file itself if they do.
 
-    return bool(names) and all(_ST_ID.match(name.strip()) for name in names)
+    The reader of dense text compares whole rows of printed zeros with their commas.
+    """
+    with places.at_hand(slide, place, folder) as path, path.open("rb") as file:
+        header = file.readline(1 << 26)
+        if header.count(b"\t") < header.count(b","):
+            yield path
+            return
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacked.") as copies:
+            copy = Path(copies, path.name)
+            with copy.open("wb") as out:
+                names = next(csv.reader([header.decode("utf-8-sig", "replace")], delimiter="\t"))
+                text = io.StringIO()
+                csv.writer(text, lineterminator="\n").writerow(names)
+                out.write(text.getvalue().encode())
+                while piece := file.read(1 << 22):
+                    out.write(piece.translate(_TAB_TO_COMMA))
+            yield copy
 
 
-def _read_h5ad(slide: str, place: str, facts: dict) -> tuple[Counts, list[str], dict]:
+def _read_h5ad(slide: str, place: str, facts: dict) -> tuple[Counts, dict]:
     """Read the raw counts of an AnnData file from the first place that holds whole numbers."""
     import h5py
     from anndata.io import read_elem
@@ -160,4 +181,5 @@ def _read_h5ad(slide: str, place: str, facts: dict) -> tuple[Counts, list[str], 
     matrix.eliminate_zeros()
     ids = [str(value) for value in names["gene_ids"]] if "gene_ids" in names else []
     facts["counts_from"] = where
-    return Counts(matrix, spots, [str(name) for name in names.index]), ids, facts
+    genes = [str(name) for name in names.index]
+    return Counts(matrix, spots, genes, gene_ids=tuple(ids)), facts

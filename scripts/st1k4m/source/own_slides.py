@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from st1k4m.dataset import KINDS, TECHS, check_name
-from st1k4m.errors import CatalogueError
+from st1k4m.errors import CatalogueError, SlideError
+from st1k4m.run import outputs
 from st1k4m.source import places
 
 #: Columns of a table of slides; the first two are needed.
@@ -50,7 +51,8 @@ _ASIDE = {"analysis", "deconvolution", "segmented_outputs", "web_summary", "SPAT
 _PICTURES = re.compile(r"(aligned|detected|fiducial|cytassist|registered)", re.I)
 _BARCODE_ROW = re.compile(r"\"?[ACGTN]{10,}(-\d+)?\"?,[01],\d+,\d+,")
 _HEADER_ROW = re.compile(r"\"?barcode\"?,", re.I)
-_ST_ID = re.compile(r"\"?\d+(\.\d+)?x\d+(\.\d+)?\"?$")
+#: A spot of an ST array: column x row.
+ST_ID = re.compile(r"\"?\d+(\.\d+)?x\d+(\.\d+)?\"?$")
 
 
 @dataclass
@@ -88,7 +90,7 @@ class Recognised:
 
 
 #: Keys of a part that are facts; all others are roles of files.
-FACTS = ("format", "which", "bin_um", "scale", "name")
+FACTS = ("format", "which", "bin_um", "scale")
 
 
 def files_of(part: dict) -> list[str]:
@@ -372,10 +374,15 @@ def _as_dataset(folder: _Folder, row: dict[str, str]) -> Recognised | None:
             f"{row['path']} is in the dataset's layout and holds {len(slides):,} slides, none of "
             f"them named {row['slide']}; name the slide's files in the column prefix"
         )
+    if wanted != row["slide"]:
+        return _all_missing(
+            f"the files are in the dataset's layout, where spot ids begin with {wanted}_; call the "
+            f"slide {wanted} in the table"
+        )
     made = Recognised("dataset")
     for kind in ("counts", "coord"):
         if kind in slides[wanted]:
-            made.parts[kind] = {"format": "dataset", kind: slides[wanted][kind], "name": wanted}
+            made.parts[kind] = {"format": "dataset", kind: slides[wanted][kind]}
         else:
             made.missing[kind] = f"no {wanted}{KINDS[kind][1]} {folder.among()}"
     pictures = [
@@ -612,17 +619,17 @@ def tell_st(lines: list[str]) -> str:
     if "pixel_x" in folded and "pixel_y" in folded:
         return "spots"
     if len(header) <= 4 and {"x", "y"} <= set(folded) and len(lines) > 1:
-        return "spots" if _ST_ID.match(lines[1].split(mark)[0].strip()) else ""
+        return "spots" if ST_ID.match(lines[1].split(mark)[0].strip()) else ""
     numbers = [cell for cell in header if re.fullmatch(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", cell)]
     if len(numbers) == len(header) and len(header) in (6, 7) and mark == "\t":
         return "spots"
     if len(header) > 7 or len(lines[0]) >= 4000:
-        if sum(bool(_ST_ID.match(cell)) for cell in header[1:20]) >= min(len(header) - 1, 19) / 2:
+        if sum(bool(ST_ID.match(cell)) for cell in header[1:20]) >= min(len(header) - 1, 19) / 2:
             return "counts"
         if len(lines) < 2:  # a header longer than what was read
             return "counts" if mark == "\t" and len(lines[0]) >= 4000 else ""
-        return "counts" if _ST_ID.match(lines[1].split(mark)[0].strip()) else ""
-    if len(lines) > 1 and _ST_ID.match(lines[1].split(mark)[0].strip()):
+        return "counts" if ST_ID.match(lines[1].split(mark)[0].strip()) else ""
+    if len(lines) > 1 and ST_ID.match(lines[1].split(mark)[0].strip()):
         return "counts"
     return ""
 
@@ -717,6 +724,41 @@ def describe(slide: str, tech: str, layout: dict, reason: str = "") -> list[str]
         kinds = ", ".join(labels[kind] for kind in missing if missing[kind] == sentence)
         lines.append(f"  MISSING {kinds}: {sentence}")
     return lines
+
+
+def require(slide: str, kind: str, path: str, layout: dict) -> str:
+    """Return a slide's file of a kind if it and all that belongs to it is there.
+
+    Parameters
+    ----------
+    slide
+        Name of the slide.
+    kind
+        ``counts``, ``coord`` or ``image``.
+    path
+        The path or place of the file.
+    layout
+        As `st1k4m.source.catalogue.Catalogue.layout` gives it; empty for the dataset's own.
+
+    Raises
+    ------
+    SlideError
+        The file is missing, or the catalogue says that the slide's folder had none.
+    """
+    if not layout:
+        labels = {"counts": "count file", "coord": "coordinate file", "image": "image"}
+        return outputs.require(slide, labels[kind], path)
+    if kind in layout["missing"]:
+        raise SlideError(
+            slide,
+            layout["missing"][kind],
+            "put the file there, or correct the table of slides, and run with refresh=true; or list "
+            "the slide under exclude",
+        )
+    for place in files_of(layout[kind]):
+        if not os.path.isfile(places.split(place)[0]):
+            raise places.missing(slide, place)
+    return path
 
 
 def real_files(found: Iterable[str]) -> list[str]:
