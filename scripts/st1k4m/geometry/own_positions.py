@@ -73,7 +73,7 @@ def read_own_spots(
     layout
         The slide's ``coord`` and ``image`` parts, see `st1k4m.source.own_slides.Recognised`.
     image
-        The image that is used, for messages.
+        The image that is used, where it is at hand.
     size
         Its width and height in pixels.
     arrays
@@ -91,9 +91,9 @@ def read_own_spots(
     """
     positions = read_positions(slide, layout["coord"])
     factors = _read_factors(slide, layout["coord"])
-    scale, used = _find_scale(slide, layout, Path(image), size, factors, positions, folder)
+    scale, used = _find_scale(slide, layout, Path(image), size, factors, folder)
     x, y = positions.x * scale, positions.y * scale
-    _refuse_misfit(slide, Path(image), size, scale, used, positions, max_outside)
+    _refuse_misfit(slide, layout["image"]["image"], size, scale, used, positions, max_outside)
     flags: dict[str, str] = {}
     bin_um = factors.get("bin_size_um") or layout["coord"].get("bin_um")
     stated = layout["coord"].get("bin_um")
@@ -190,12 +190,11 @@ def _find_scale(
     image: Path,
     size: tuple[int, int],
     factors: dict[str, float],
-    positions: Positions,
     folder: str | Path,
 ) -> tuple[float, str]:
     """Return the pixels of the image for each pixel that the positions speak of, and its name."""
     part = layout["image"]
-    used = part["which"]
+    used, name = part["which"], part["image"]
     if used == "inside":
         used = image.stem if image.stem in _KEYS else "hires"
     others = {
@@ -206,7 +205,7 @@ def _find_scale(
         if key not in factors:
             raise SlideError(
                 slide,
-                f"there is no {key} in the scale factors, which {image} needs",
+                f"there is no {key} in the scale factors, which {name} needs",
                 "copy the scalefactors_json.json of the run again, or name the full-resolution "
                 "image in column image",
             )
@@ -225,7 +224,7 @@ def _find_scale(
             full = " x ".join(f"{side / factors[key]:.0f}" for side in other)
             raise SlideError(
                 slide,
-                f"{image} has {size[0]} x {size[1]} pixels, but {key} {factors[key]:g} and the "
+                f"{name} has {size[0]} x {size[1]} pixels, but {key} {factors[key]:g} and the "
                 f"{which} image of {other[0]} x {other[1]} imply {full}",
                 "give the image that was given to Space Ranger, or state in column scale how many "
                 f"of its pixels make one of that ({size[0] * factors[key] / other[0]:.6g} by the "
@@ -279,7 +278,7 @@ def _compare(
 
 def _refuse_misfit(
     slide: str,
-    image: Path,
+    image: str,
     size: tuple[int, int],
     scale: float,
     used: str,
