@@ -40,6 +40,9 @@ BIN_UM = 8
 IMAGE_MARKS = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 HDF5_MARK, PARQUET_MARK = b"\x89HDF", b"PAR1"
 
+#: Bytes in which a count table must name its genes and begin its first row.
+LONGEST_HEADER = 1 << 23
+
 _BIN = re.compile(r"square_0*(\d+)um")
 _POSITIONS = re.compile(r"tissue_positions(_list)?\.(csv|parquet)$")
 _HIRES = re.compile(r"tissue_hires_image\.(png|jpe?g|tiff?)$")
@@ -49,8 +52,15 @@ _FULL = re.compile(r"(^|[_.-])image\.(tiff?|btf|png|jpe?g)$")
 _NO_COUNTS = re.compile(r"probe|molecule|feature_slice|cell|analysis|antibody|raw_data", re.I)
 _ASIDE = {"analysis", "deconvolution", "segmented_outputs", "web_summary", "SPATIAL_RNA_COUNTER_CS"}
 _PICTURES = re.compile(r"(aligned|detected|fiducial|cytassist|registered)", re.I)
+# Folders in which one sample's files lie, and how its files and archives end.
+_USUAL = {"outs", "spatial", "binned_outputs", "filtered_feature_bc_matrix"}
+_FILE_END = re.compile(r"((filtered_)?(feature_bc_)?matrix\.(h5|mtx)|tissue_positions.*)$")
+_ARCHIVE_END = re.compile(
+    r"_?(spatial|outs|binned_outputs|(filtered_)?(feature_bc_)?(matrix)?)\.(tar|tgz|zip).*$"
+)
 _BARCODE_ROW = re.compile(r"\"?[ACGTN]{10,}(-\d+)?\"?,[01],\d+,\d+,")
 _HEADER_ROW = re.compile(r"\"?barcode\"?,", re.I)
+_NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 #: A spot of an ST array: column x row.
 ST_ID = re.compile(r"\"?\d+(\.\d+)?x\d+(\.\d+)?\"?$")
 
@@ -291,6 +301,8 @@ class _Folder:
         head = self.head(place)
         if b"\0" in head:
             return []
+        if len(head) == places.FIRST and head.count(b"\n") < 2:  # a header of thousands of genes
+            head = places.first_bytes(place, LONGEST_HEADER)
         return head.decode("utf-8-sig", "replace").splitlines()
 
     def named(self, pattern: re.Pattern) -> list[str]:
@@ -329,8 +341,8 @@ def _recognise(folder: _Folder, row: dict[str, str]) -> Recognised:
         made.layout, made.tech = "visium_hd", "VisiumHD"
     positions, scalefactors = _find_positions(folder, made), _find_scalefactors(folder)
     ranked = _find_matrices(folder)
-    several = _samples(folder, [*positions, *[next(iter(m[2].values())) for m in ranked]])
-    if several and not row["prefix"]:
+    several = _samples(folder, positions) or _samples(folder, [m[2]["matrix"] for m in ranked])
+    if several:
         return _all_missing(
             f"{row['path']} holds several samples ({', '.join(several)}); name the slide's in the "
             "column prefix"
@@ -501,21 +513,21 @@ def _rank(inner: str) -> int:
 
 
 def _samples(folder: _Folder, found: list[str]) -> list[str]:
-    """Return what the names of several samples' files begin with; empty if there is one sample."""
-    known = re.compile(
-        r"(filtered_|raw_)?(feature_bc_)?matrix\.(h5|mtx)$|tissue_positions.*$|[^/]*positions.*$"
-    )
-    stems = set()
+    """Return what several samples' files lie in or begin with; empty if there is one sample."""
+    samples = set()
     for place in found:
-        if _rank(folder.inner(place)) == 2:
+        inner = folder.inner(place).replace(folder.prefix, "", 1) if folder.prefix else (
+            folder.inner(place)
+        )
+        if _rank(inner) == 2:
             continue
-        stem = known.sub("", places.name_of(place)).rstrip("_.-")
-        outer = folder.inner(place).split("/")[0] if places.INSIDE in place else ""
-        if outer and not stem:
-            stem = re.sub(r"_?(spatial|filtered_.*|raw_.*|outs|filtered)?\.(tar|tgz|zip).*$", "", outer)
-        stems.add(stem)
-    stems.discard("")
-    return sorted(stems) if len(stems) > 1 else []
+        *folders, name = inner.split("/")
+        folders = [_ARCHIVE_END.sub("", part) if places.is_archive(part) else part
+                   for part in folders]
+        folders.append(_FILE_END.sub("", name.removesuffix(".gz")))
+        kept = [part.strip("_.-") for part in folders if part not in _USUAL]
+        samples.add("/".join(part for part in kept if part and not _BIN.fullmatch(part)))
+    return sorted(sample or "the folder itself" for sample in samples) if len(samples) > 1 else []
 
 
 def _take_counts(folder: _Folder, made: Recognised, ranked: list) -> None:
@@ -618,17 +630,12 @@ def tell_st(lines: list[str]) -> str:
     folded = [cell.lower() for cell in header]
     if "pixel_x" in folded and "pixel_y" in folded:
         return "spots"
-    if len(header) <= 4 and {"x", "y"} <= set(folded) and len(lines) > 1:
-        return "spots" if ST_ID.match(lines[1].split(mark)[0].strip()) else ""
-    numbers = [cell for cell in header if re.fullmatch(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", cell)]
-    if len(numbers) == len(header) and len(header) in (6, 7) and mark == "\t":
+    if len(header) <= 4 and {"x", "y"} <= set(folded):
+        return "spots" if len(lines) > 1 and ST_ID.match(lines[1].split(mark)[0]) else ""
+    if all(ST_ID.match(cell) for cell in header[1:20]) and len(header) > 1:
+        return "counts"  # genes are its rows
+    if len(header) in (6, 7) and all(_NUMBER.fullmatch(cell) for cell in header):
         return "spots"
-    if len(header) > 7 or len(lines[0]) >= 4000:
-        if sum(bool(ST_ID.match(cell)) for cell in header[1:20]) >= min(len(header) - 1, 19) / 2:
-            return "counts"
-        if len(lines) < 2:  # a header longer than what was read
-            return "counts" if mark == "\t" and len(lines[0]) >= 4000 else ""
-        return "counts" if ST_ID.match(lines[1].split(mark)[0].strip()) else ""
     if len(lines) > 1 and ST_ID.match(lines[1].split(mark)[0].strip()):
         return "counts"
     return ""

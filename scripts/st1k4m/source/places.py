@@ -7,6 +7,7 @@ its own is copied to a temporary folder and removed afterwards.
 
 import contextlib
 import gzip
+import io
 import lzma
 import os
 import shutil
@@ -24,6 +25,8 @@ from st1k4m.errors import SlideError
 INSIDE = "!/"
 #: Folders below folders that are searched, and files looked at: an `outs` folder has some 150.
 DEEPEST, MOST = 6, 20_000
+#: Bytes by which a file is recognised.
+FIRST = 4096
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, gzip.BadGzipFile, lzma.LZMAError)
 
@@ -126,7 +129,11 @@ def _list_members(file: BinaryIO, place: str, found: dict[str, int]) -> None:
         for member in archive:
             if member.isfile():
                 _note_member(
-                    place, member.name, member.size, found, lambda m=member: archive.extractfile(m)
+                    place,
+                    member.name,
+                    member.size,
+                    found,
+                    lambda m=member: io.BufferedReader(_Member(archive.extractfile(m))),
                 )
 
 
@@ -182,6 +189,22 @@ def open_place(place: str, unzip: bool = True) -> Iterator[BinaryIO]:
             raise ValueError(f"{place} is cut off") from error
 
 
+class _Member(io.RawIOBase):
+    """A member of a tar file that is read as a stream; it cannot seek, and says so."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        piece = self._file.read(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
 @contextlib.contextmanager
 def _open_member(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
     if _peek(file)[:2] == b"PK":
@@ -196,8 +219,7 @@ def _open_member(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
     with tarfile.open(fileobj=file, mode="r|*") as archive:  # one pass, up to the member
         for member in archive:
             if member.name == name and member.isfile():
-                with archive.extractfile(member) as opened:
-                    yield opened
+                yield io.BufferedReader(_Member(archive.extractfile(member)))
                 return
     raise FileNotFoundError(f"the archive has no member {name}")
 
@@ -207,7 +229,7 @@ def _peek(file: BinaryIO) -> bytes:
     return file.peek(8)[:8]
 
 
-def first_bytes(place: str, count: int = 4096) -> bytes:
+def first_bytes(place: str, count: int = FIRST) -> bytes:
     """Return the first bytes of a file's content, fewer where it is shorter."""
     with open_place(place) as file:
         return file.read(count)
