@@ -16,6 +16,7 @@ rule align_spots:
         revision=REVISIONS["align_spots"],
         coord=path("coord"),
         image=path("image"),
+        layout=layout("coord", "image"),
         identity=lambda wildcards: CATALOGUE.identity(wildcards.slide, "image"),
         tech=fact("tech"),
         geometry=geometry_rows,

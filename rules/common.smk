@@ -21,7 +21,7 @@ from st1k4m.errors import CatalogueError, ConfigError
 from st1k4m.plan import costs
 from st1k4m.run import settings
 from st1k4m.run.steps import REVISIONS, SLIDE_STEPS, STEPS
-from st1k4m.source import open_dataset, selection
+from st1k4m.source import open_dataset, own_slides, selection
 
 
 def beside_snakefile(path):
@@ -139,10 +139,18 @@ def source(kind):
 
     def find(wildcards):
         path = CATALOGUE.path(wildcards.slide, kind)
-        fetched = CATALOGUE.on_hub and kind != "annotation"
-        return [path] if fetched or (os.path.isfile(path) and os.access(path, os.R_OK)) else []
+        if CATALOGUE.is_fetched(wildcards.slide) and kind != "annotation":
+            return [path]
+        part = CATALOGUE.layout(wildcards.slide, kind).get(kind)
+        files = own_slides.real_files(own_slides.files_of(part)) if part else [path]
+        return [file for file in files if os.path.isfile(file) and os.access(file, os.R_OK)]
 
     return find
+
+
+def layout(*kinds):
+    """What a job must know of a slide's own layout for some kinds of files, as a param."""
+    return lambda wildcards: CATALOGUE.layout(wildcards.slide, *kinds)
 
 
 def path(kind):
@@ -155,7 +163,8 @@ def study(wildcards):
     slide = CATALOGUE.slides[wildcards.slide]
     names = ("tech", "species", "tissue", "pmid", "title", "involve_cancer", "spots", "genes")
     checksums = ("counts_sha256", "coord_sha256", "image_sha256")
-    return {name: getattr(slide, name) for name in names + checksums}
+    own = ("study", "patient", "block") if slide.layout else ()
+    return {name: getattr(slide, name) for name in names + checksums + own}
 
 
 def this_attempt(wildcards, attempt):

@@ -17,6 +17,7 @@ rule count_expression:
         revision=REVISIONS["count_expression"],
         counts=path("counts"),
         coord=path("coord"),
+        layout=layout("counts", "coord"),
         species=fact("species"),
         options=options("expression"),
     script:

@@ -10,9 +10,14 @@
 # they change, so the scripts read them from the catalogue and the configuration.
 
 fetched = str if config["keep_downloads"] else temp
-image_is_here = (
-    ancient("resources/files/image/{slide}.fetched") if CATALOGUE.on_hub else source("image")
-)
+
+
+def image_is_here(wildcards):
+    """The line that says that the image was fetched, or the image itself where it is read in place."""
+    if CATALOGUE.is_fetched(wildcards.slide):
+        return ancient(f"resources/files/image/{wildcards.slide}.fetched")
+    return source("image")(wildcards)
+
 
 if "downloads" not in workflow.global_resources:
     workflow.register_resource("downloads", config["fetch"]["parallel"])
@@ -72,6 +77,17 @@ rule fetch_image:
         identity=lambda wildcards: CATALOGUE.identity(wildcards.slide, "image"),
     script:
         "../scripts/fetch_image.py"
+
+
+# For the terminal alone: what each slide of one's own was recognised as, and what is missing.
+rule describe:
+    log:
+        "logs/describe.log",
+    localrule: True
+    conda:
+        "../envs/st1k4m.yaml"
+    script:
+        "../scripts/describe.py"
 
 
 # For the terminal alone: what the selected slides will cost.

@@ -17,6 +17,7 @@ rule cut_tiles:
     params:
         revision=REVISIONS["cut_tiles"],
         image=path("image"),
+        layout=layout("image"),
         options=tile_options,
     script:
         "../scripts/cut_tiles.py"

@@ -6,16 +6,21 @@ slide = snakemake.wildcards.slide
 
 with job.run_script("align_spots", snakemake):
     from st1k4m.geometry import align_spots
-    from st1k4m.run.outputs import require
+    from st1k4m.source.own_image import image_at_hand
+    from st1k4m.source.own_slides import require
 
-    align_spots.align_spots(
-        require(slide, "coordinate file", snakemake.params.coord),
-        require(slide, "image", snakemake.params.image),
-        snakemake.output.spots,
-        slide=slide,
-        tech=snakemake.params.tech,
-        geometry=snakemake.params.geometry,
-        override=snakemake.params.override or None,
-        options=snakemake.params.options,
-        max_pixels=snakemake.params.max_pixels,
-    )
+    layout = snakemake.params.layout
+    place = require(slide, "image", snakemake.params.image, layout)
+    with image_at_hand(slide, place, layout, "work/unpacked") as image:
+        align_spots.align_spots(
+            require(slide, "coord", snakemake.params.coord, layout),
+            image,
+            snakemake.output.spots,
+            slide=slide,
+            tech=snakemake.params.tech,
+            geometry=snakemake.params.geometry,
+            override=snakemake.params.override or None,
+            options=snakemake.params.options,
+            max_pixels=snakemake.params.max_pixels,
+            layout=layout,
+        )

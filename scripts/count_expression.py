@@ -6,14 +6,16 @@ slide = snakemake.wildcards.slide
 
 with job.run_script("count_expression", snakemake):
     from st1k4m.expression import count_expression
-    from st1k4m.run.outputs import require
+    from st1k4m.source.own_slides import require
 
+    layout = snakemake.params.layout
     count_expression.count_expression(
-        require(slide, "count file", snakemake.params.counts),
-        require(slide, "coordinate file", snakemake.params.coord),
+        require(slide, "counts", snakemake.params.counts, layout),
+        require(slide, "coord", snakemake.params.coord, layout),
         snakemake.output.expression,
         slide=slide,
         species=snakemake.params.species,
         options=snakemake.params.options,
         threads=snakemake.threads,
+        layout=layout,
     )

@@ -6,15 +6,19 @@ slide = snakemake.wildcards.slide
 
 with job.run_script("cut_tiles", snakemake):
     from st1k4m.expression.spot_names import read_spot_names
-    from st1k4m.run.outputs import require
+    from st1k4m.source.own_image import image_at_hand
+    from st1k4m.source.own_slides import require
     from st1k4m.tiles import cut_tiles
 
-    cut_tiles.cut_tiles(
-        require(slide, "image", snakemake.params.image),
-        snakemake.input.spots,
-        read_spot_names(snakemake.input.expression),
-        snakemake.output.tiles,
-        slide=slide,
-        options=snakemake.params.options,
-        threads=snakemake.threads,
-    )
+    layout = snakemake.params.layout
+    place = require(slide, "image", snakemake.params.image, layout)
+    with image_at_hand(slide, place, layout, "work/unpacked") as image:
+        cut_tiles.cut_tiles(
+            image,
+            snakemake.input.spots,
+            read_spot_names(snakemake.input.expression),
+            snakemake.output.tiles,
+            slide=slide,
+            options=snakemake.params.options,
+            threads=snakemake.threads,
+        )

@@ -3,6 +3,7 @@
 Standard library only: the run that fails writes both in the process that drives it.
 """
 
+import contextlib
 import csv
 import io
 import json
@@ -87,10 +88,10 @@ def write_citations(
     """
     slides = catalogue.read(catalogue_path)
     pmids = [row.pmid for name, row in slides.slides.items() if status[name][0] == "selected"]
-    try:
-        bib = Path(slides.bib).read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        bib = ""
+    bib = ""
+    for path in slides.bibs:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            bib += Path(path).read_text(encoding="utf-8", errors="replace") + "\n"
     write_text(out, citations(bib, pmids) or "% no study is named for the selected slides\n")
 
 

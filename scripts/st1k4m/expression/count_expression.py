@@ -16,7 +16,12 @@ from st1k4m.run.outputs import atomic
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
+    from st1k4m.expression.dense_csv import Counts
+
 log = logging.getLogger(__name__)
+
+#: Where files in archives are unpacked for a moment, below the working directory.
+UNPACKED = "work/unpacked"
 
 
 def count_expression(
@@ -28,6 +33,7 @@ def count_expression(
     species: str,
     options: dict,
     threads: int = 1,
+    layout: dict | None = None,
 ) -> None:
     """Read the counts of a slide and write the expression of the spots that count.
 
@@ -54,6 +60,9 @@ def count_expression(
         ``compression``: a name of `st1k4m.h5ad.COMPRESSIONS`.
     threads
         Threads that read the counts; the result does not depend on it.
+    layout
+        Of a slide of one's own, see `st1k4m.source.catalogue.Catalogue.layout`; its parts
+        ``counts`` and ``coord`` then say what is read, and spots that are not in tissue are dropped.
 
     Raises
     ------
@@ -61,12 +70,11 @@ def count_expression(
         A file cannot be read; the two have no spot in common; none of those in common passes the
         filters though some have counts.
     """
-    from st1k4m.expression.dense_csv import read_counts
     from st1k4m.expression.mitochondria import find_mitochondrial
 
-    table = read_counts(counts, threads)
+    table, own_facts = _read_counts(counts, threads, slide, layout)
     log.info("%d spots, %d genes, %d non-zeros", *table.matrix.shape, table.matrix.nnz)
-    located = _read_ids(slide, Path(coord))
+    located, off_tissue = _read_spots(slide, coord, layout)
     shared = np.array([spot in located for spot in table.spots], bool)
     if not shared.any():
         raise SlideError(
@@ -78,6 +86,7 @@ def count_expression(
         )
     mitochondrial, rule = find_mitochondrial(table.genes, species)
     reasons = _judge_spots(table.matrix, mitochondrial, options)
+    reasons[[spot in off_tissue for spot in table.spots]] = "not_in_tissue"
     reasons[~shared] = "no_coordinates"
     _refuse_overfiltered(slide, reasons)
     kept = reasons == ""
@@ -86,6 +95,7 @@ def count_expression(
         "genes_in_file": len(table.genes),
         "mitochondrial_rule": rule,
         "mitochondrial_genes": int(mitochondrial.sum()),
+        **own_facts,
         "warnings": [
             *table.warnings,
             *_find_oddities(slide, table.spots, kept, mitochondrial, options),
@@ -100,6 +110,7 @@ def count_expression(
         spots=spots,
         barcodes=np.array([spot.removeprefix(f"{slide}_") for spot in table.spots], object),
         genes=np.array(table.genes, object),
+        gene_ids=np.array(table.gene_ids, object),
         mitochondrial=mitochondrial,
         options={key: value for key, value in options.items() if value is not None},
         facts=facts,
@@ -136,6 +147,9 @@ def subset_expression(expression: str | Path, keep: np.ndarray, out: str | Path)
             spots=np.array(anndata_file.read(file["obs/_index"]), object),
             barcodes=np.array(anndata_file.read(file["obs/barcode"]), object),
             genes=np.array(anndata_file.read(file["var/name"]), object),
+            gene_ids=np.array(
+                anndata_file.read(file["var/gene_ids"]) if "gene_ids" in file["var"] else [], object
+            ),
             mitochondrial=file["var/mt"][:],
             options=uns["options"],
             facts=uns["facts"],
@@ -154,6 +168,7 @@ class _Table:
     spots: np.ndarray
     barcodes: np.ndarray
     genes: np.ndarray
+    gene_ids: np.ndarray
     mitochondrial: np.ndarray
     options: dict
     facts: dict
@@ -177,8 +192,35 @@ class _Table:
             self,
             matrix=self.matrix[:, keep],
             genes=self.genes[keep],
+            gene_ids=self.gene_ids[keep] if len(self.gene_ids) else self.gene_ids,
             mitochondrial=self.mitochondrial[keep],
         )
+
+
+def _read_counts(
+    counts: str | Path, threads: int, slide: str, layout: dict | None
+) -> tuple["Counts", dict]:
+    """Read the counts, and what a slide of one's own says of them for the record."""
+    if layout:
+        from st1k4m.expression.read_own import read_own_counts
+
+        return read_own_counts(slide, layout["counts"], UNPACKED, threads)
+    from st1k4m.expression.dense_csv import read_counts
+
+    return read_counts(counts, threads), {}
+
+
+def _read_spots(
+    slide: str, coord: str | Path, layout: dict | None
+) -> tuple[set[str], set[str]]:
+    """Read the ids of the spots with a position, and of those said to be beside the tissue."""
+    if not layout:
+        return _read_ids(slide, Path(coord)), set()
+    from st1k4m.source.positions import read_positions
+
+    positions = read_positions(slide, layout["coord"])
+    spots = np.array([f"{slide}_{barcode}" for barcode in positions.barcodes], object)
+    return set(spots), set(spots[~positions.selected])
 
 
 def _read_ids(slide: str, coord: Path) -> set[str]:
@@ -262,6 +304,7 @@ def _write(out: str | Path, table: _Table) -> None:
                 "is_duplicate": repeated,
                 "mt": table.mitochondrial,
             }
+            | ({"gene_ids": table.gene_ids} if len(table.gene_ids) else {})
             | var,
         )
         compression = options["compression"]

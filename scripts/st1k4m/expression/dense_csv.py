@@ -51,12 +51,15 @@ class Counts:
         Gene names as printed, in the order of the file; a name may occur more than once.
     warnings
         What is odd about the file though it could be read, as sentences.
+    gene_ids
+        One a gene, where the file has ids beside names; else empty.
     """
 
     matrix: "csr_matrix"
     spots: list[str]
     genes: list[str]
     warnings: tuple[str, ...] = ()
+    gene_ids: tuple[str, ...] = ()
 
 
 def read_counts(path: str | Path, threads: int = 1) -> Counts:

@@ -26,10 +26,14 @@ from st1k4m.geometry.arrays import (
 from st1k4m.geometry.barcodes import ArrayIds, read_positions
 from st1k4m.geometry.coordinates import Coordinates, read_coordinates
 from st1k4m.geometry.correction import Correction, override_row, read_override
+from st1k4m.geometry.own_positions import find_contradiction, read_own_spots
 from st1k4m.geometry.spot_table import read_spots, write_spots
 from st1k4m.geometry.verdict import Verdict, judge
 
 log = logging.getLogger(__name__)
+
+# Where files in archives are unpacked for a moment, below the working directory.
+UNPACKED = "work/unpacked"
 
 __all__ = ["FLAGS", "align_spots", "read_coordinates", "read_spots"]
 
@@ -57,6 +61,7 @@ FLAGS = {
     "orientation_unsure": "which way round the array lies in the image is in doubt",
     "in_corner": "all spots lie in the quarter of the image at its origin",
     "off_tissue": "most spots lie beside the tissue",
+    "um_per_px_contradicts": "what the files state of the size of a pixel contradicts the spots",
     "featureless_image": "the image does not tell where the tissue is",
 }
 
@@ -72,6 +77,7 @@ def align_spots(
     override: dict | None,
     options: dict,
     max_pixels: float | None = None,
+    layout: dict | None = None,
 ) -> None:
     """Write where the spots of a slide are, in pixels of its image, and on their array.
 
@@ -96,6 +102,10 @@ def align_spots(
         ``radius`` (``file``, ``lattice``), ``radius_tolerance``, ``auto_correct``, ``max_outside``.
     max_pixels
         An image that declares more is refused; None for the limit of ``images``.
+    layout
+        Of a slide of one's own, see `st1k4m.source.catalogue.Catalogue.layout`; its parts ``coord``
+        and ``image`` then say what is read. The table has a column ``selected`` more, and whether
+        spots and image fit is judged by those in tissue.
 
     Raises
     ------
@@ -106,12 +116,18 @@ def align_spots(
     from st1k4m.image.decode import MAX_PIXELS, read_header
 
     max_pixels = max_pixels or MAX_PIXELS
-    given = read_coordinates(coord)
     header = read_header(image, slide=slide, max_pixels=max_pixels)
     size = header.width, header.height
-    barcodes = [spot.removeprefix(f"{slide}_") for spot in given.spots]
-    ids = read_positions(barcodes)
     arrays = read_arrays(geometry, slide)
+    own = None
+    if layout:
+        own = read_own_spots(
+            slide, layout, image, size, arrays, max_outside=options["max_outside"], folder=UNPACKED
+        )
+    given = own.coordinates if own else read_coordinates(coord)
+    barcodes = [spot.removeprefix(f"{slide}_") for spot in given.spots]
+    ids = own.ids if own and own.ids else read_positions(barcodes)
+    selected = own.selected if own and own.selected.any() else np.ones(len(barcodes), bool)
     measured = measure(given, ids, arrays)
     if override:
         correction = read_override(override, slide)
@@ -120,8 +136,8 @@ def align_spots(
         )
     else:
         verdict = judge(
-            given.x,
-            given.y,
+            given.x[selected],
+            given.y[selected],
             size,
             collect_clues(given, measured, ids, tech),
             lambda: placement.look(image, slide, size, max_pixels),
@@ -133,13 +149,23 @@ def align_spots(
     if verdict.correction:
         placed, measured = _correct(given, verdict.correction, size, ids, arrays)
     outside = correct.outside(placed.x, placed.y, size)
-    if outside.mean() > options["max_outside"]:
+    if outside[selected].mean() > options["max_outside"]:
         raise _leaves_image(slide, coord, placed, outside, size, verdict, options, override)
     facts = {
         "width": header.width,
         "height": header.height,
         "image_format": header.format,
-        **_describe(placed, ids, measured, outside, verdict, options, by_hand=bool(override)),
+        **_describe(
+            placed,
+            ids,
+            measured,
+            outside & selected,
+            verdict,
+            options,
+            by_hand=bool(override),
+            more=find_contradiction(own, measured) if own else {},
+        ),
+        **(own.facts if own else {}),
     }
     log.info(
         "%s: %d spots, lattice %s, %s um/px",
@@ -150,7 +176,9 @@ def align_spots(
     )
     for warning in facts["warnings"]:
         log.warning("%s: %s", slide, warning)
-    write_spots(out, placed, barcodes, measured, outside, facts)
+    write_spots(
+        out, placed, barcodes, measured, outside, facts, selected=own.selected if own else None
+    )
 
 
 def _settle(verdict: Verdict, auto_correct: bool) -> None:
@@ -234,9 +262,10 @@ def _describe(
     options: dict,
     *,
     by_hand: bool,
+    more: dict[str, str],
 ) -> dict:
     """Collect the facts of a slide, and flag what is wrong or unusual."""
-    flags = dict(verdict.flags)
+    flags = verdict.flags | more
     lattice, array, um_per_px = measured.lattice, measured.array, measured.um_per_px
     if outside.any():
         flags["outside_image"] = f"{int(outside.sum())} spots lie outside the image"

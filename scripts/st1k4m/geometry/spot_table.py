@@ -45,8 +45,12 @@ def write_spots(
     measured: Measured,
     outside: np.ndarray,
     facts: dict,
+    selected: np.ndarray | None = None,
 ) -> None:
-    """Write the spots of a slide; the facts of the geometry go into the file's metadata."""
+    """Write the spots of a slide; the facts of the geometry go into the file's metadata.
+
+    ``selected`` is a column more where the slide says which of its spots are in tissue.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -63,6 +67,7 @@ def write_spots(
             "array_col": measured.col,
             "outside": outside,
         }
+        | ({} if selected is None else {"selected": selected})
     )
     metadata = {b"st1k4m": json.dumps(facts, sort_keys=True, allow_nan=False).encode()}
     with atomic(out) as path:

@@ -4,12 +4,14 @@ import math
 from collections import Counter
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from st1k4m.errors import SlideError
 
 REASONS = (
     "no_counts",
     "no_coordinates",
+    "not_in_tissue",
     "no_genes",
     "few_genes",
     "few_counts",
@@ -54,6 +56,9 @@ def make_ledger(
     coordinate_spots = spots["spot"].to_pylist()
     counted = {*in_expression, *dropped_by_expression}
     reasons = dict.fromkeys(coordinate_spots, "no_counts")
+    if "selected" in spots.column_names:  # a slide of one's own says which spots are in tissue
+        off_tissue = spots["spot"].filter(pc.invert(spots["selected"])).to_pylist()
+        reasons |= dict.fromkeys(off_tissue, "not_in_tissue")
     reasons |= dropped_by_expression
     reasons |= dict.fromkeys(in_expression, "")
     for spot in spots["spot"].filter(spots["outside"]).to_pylist():

@@ -70,7 +70,8 @@ def make_plan(
     slides = list(slides)
     rows = [catalogue.slides[name] for name in slides]
     amounts = [costs.quantities(row) for row in rows]
-    raw = [costs.input_bytes(row) if catalogue.on_hub else {} for row in rows]
+    fetched = [catalogue.is_fetched(name) for name in slides]
+    raw = [costs.input_bytes(r) if f else {} for r, f in zip(rows, fetched, strict=True)]
     missing = [
         sum(size for kind, size in sizes.items() if not Path(catalogue.path(name, kind)).exists())
         for name, sizes in zip(slides, raw, strict=True)

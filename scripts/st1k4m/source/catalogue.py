@@ -4,6 +4,7 @@ A catalogue is made once from a folder or a hub (`st1k4m.reconcile`, `st1k4m.hub
 every process afterwards, so reading opens one file and touches neither network nor folders.
 """
 
+import json
 import logging
 import os
 import re
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 #: Where the demo is generated and where downloads go, below the working directory.
 DEMO = "resources/demo"
 FILES = "resources/files"
+#: Stands between the names of several sources.
+AND = " + "
 
 
 @dataclass(slots=True)
@@ -28,6 +31,11 @@ class Slide:
     ``counts``, ``coord`` and ``annotation`` are paths within the dataset, empty where the source
     has no such file; bytes are then 0. A sha256 is empty where the source does not tell it.
     ``status`` is ``ok`` or the gravest code of `CODES`; ``reason`` says all that is odd.
+
+    ``source`` counts the catalogue's sources from 0. ``layout`` is empty for a slide in the
+    dataset's own layout; for others it is JSON: ``name`` of the layout, and what
+    `st1k4m.source.own_slides.Recognised` has for ``counts``, ``coord``, ``image``, ``missing`` and
+    ``notes``; the three paths are then absolute.
     """
 
     slide: str
@@ -57,6 +65,11 @@ class Slide:
     annotation_oid: str = ""
     status: str = "ok"
     reason: str = ""
+    study: str = ""
+    patient: str = ""
+    block: str = ""
+    source: int = 0
+    layout: str = ""
 
 
 #: status of a row whose source disagrees with itself, gravest first
@@ -87,17 +100,49 @@ class Catalogue:
         By name, in sorted order.
     notes
         What the source holds beside slides: the meta table used, files that belong to no slide.
+    sources
+        Name and revision of each source where there are several; ``dataset`` and ``revision`` are
+        then those of all, joined by `AND`.
     """
 
     dataset: str
     revision: str
     slides: dict[str, Slide]
     notes: list[str] = field(default_factory=list)
+    sources: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def on_hub(self) -> bool:
-        """Whether files have to be fetched."""
-        return self.dataset.startswith("hf://")
+        """Whether files of any slide have to be fetched."""
+        return any(name.startswith("hf://") for name, _ in self.all_sources())
+
+    def all_sources(self) -> list[tuple[str, str]]:
+        """Return name and revision of every source, in the order of `Slide.source`."""
+        return self.sources or [(self.dataset, self.revision)]
+
+    def source_of(self, slide: str) -> tuple[str, str]:
+        """Return name and revision of the source that a slide is from."""
+        return self.all_sources()[self.slides[slide].source]
+
+    def is_fetched(self, slide: str) -> bool:
+        """Whether the files of a slide have to be fetched."""
+        return self.source_of(slide)[0].startswith("hf://")
+
+    def layout(self, slide: str, *kinds: str) -> dict:
+        """Return what is known of a slide's layout for some kinds of files, for a job.
+
+        Empty for the dataset's own layout. Else ``name``, the parts of ``kinds``, and ``missing``.
+        """
+        text = self.slides[slide].layout
+        if not text:
+            return {}
+        whole = json.loads(text)
+        missing = whole.get("missing", {})
+        if whole["name"] == "dataset" and not set(kinds) & set(missing):
+            return {}
+        found = {kind: whole[kind] for kind in kinds if kind in whole}
+        lacking = {kind: missing[kind] for kind in kinds if kind in missing}
+        return {"name": whole["name"], **found, "missing": lacking}
 
     def path(self, slide: str, kind: str) -> str:
         """Where a slide's file is on this machine once it is here, whether or not it exists.
@@ -107,11 +152,12 @@ class Catalogue:
         row = self.slides[slide]
         folder, suffix = KINDS[kind]
         within = getattr(row, kind)
-        if kind == "annotation" and not within:
-            return ""
-        if self.on_hub:
+        if (kind == "annotation" and not within) or row.layout:
+            return within
+        if self.is_fetched(slide):
             return f"{FILES}/{kind}/{slide}{suffix}"
-        return f"{self._root}/{within or f'{row.tech}/{folder}/{slide}{suffix}'}"
+        root = _root(self.source_of(slide)[0])
+        return f"{root}/{within or f'{row.tech}/{folder}/{slide}{suffix}'}"
 
     def identity(self, slide: str, kind: str) -> str:
         """Say which content of a file is meant, so that a new revision fetches what differs.
@@ -119,18 +165,25 @@ class Catalogue:
         The sha256, git's object id, or, where the hub tells neither, the commit.
         """
         row = self.slides[slide]
-        return getattr(row, f"{kind}_sha256") or getattr(row, f"{kind}_oid") or self.revision
+        told = getattr(row, f"{kind}_sha256") or getattr(row, f"{kind}_oid")
+        return told or (self.source_of(slide)[1] if self.is_fetched(slide) else "")
 
     @property
     def bib(self) -> str:
         """Where the BibTeX of the studies is on this machine, whether or not it exists."""
-        return f"{self._root}/meta/bib.txt"
+        return self.bibs[0]
 
     @property
-    def _root(self) -> str:
-        if self.on_hub:
-            return FILES
-        return DEMO if self.dataset == "demo" else self.dataset
+    def bibs(self) -> list[str]:
+        """Where each source's BibTeX is on this machine, whether or not it exists."""
+        return list(dict.fromkeys(f"{_root(name)}/meta/bib.txt" for name, _ in self.all_sources()))
+
+
+def _root(dataset: str) -> str:
+    """Return the folder on this machine that the paths of a source are relative to."""
+    if dataset.startswith("hf://"):
+        return FILES
+    return DEMO if dataset == "demo" else dataset
 
 
 def parse_address(address: str) -> tuple[str, str]:
@@ -150,19 +203,28 @@ def parse_address(address: str) -> tuple[str, str]:
     return match[1], match[2] or ""
 
 
-def matches(dataset: str, catalogue: Catalogue) -> bool:
-    """Whether the catalogue is that of ``dataset``: the same name, or its resolved commit."""
-    if dataset == catalogue.dataset:
+def matches(datasets: str | list[str], catalogue: Catalogue) -> bool:
+    """Whether the catalogue is that of these sources: the same names, or their resolved commits."""
+    datasets = [datasets] if isinstance(datasets, str) else datasets
+    sources = catalogue.all_sources()
+    return len(datasets) == len(sources) and all(map(_is_source, datasets, sources))
+
+
+def _is_source(dataset: str, source: tuple[str, str]) -> bool:
+    name, commit = source
+    if dataset == name:
         return True
-    if not (catalogue.on_hub and dataset.startswith("hf://")):
+    if not (name.startswith("hf://") and dataset.startswith("hf://")):
         return False
     asked, revision = parse_address(dataset)
-    return asked == parse_address(catalogue.dataset)[0] and revision == catalogue.revision
+    return asked == parse_address(name)[0] and revision == commit
 
 
 def write(catalogue: Catalogue, path: str | os.PathLike) -> None:
     """Write the catalogue as a table: head lines, a line of column names, a row per slide."""
-    lines = [f"# dataset: {catalogue.dataset}", f"# revision: {catalogue.revision}"]
+    lines = []
+    for name, revision in catalogue.all_sources():
+        lines += [f"# dataset: {name}", f"# revision: {revision}"]
     lines += [f"# note: {note}" for note in catalogue.notes]
     lines.append("\t".join(COLUMNS))
     lines += [
@@ -201,7 +263,9 @@ def read(path: str | os.PathLike) -> Catalogue:
             slides[row.slide] = row
     if columns is None or not head["dataset"]:
         raise CatalogueError(f"{path} names no dataset and no columns: no catalogue; {hint}")
-    return Catalogue(head["dataset"][0], "".join(head["revision"]), slides, head["note"])
+    names, revisions = head["dataset"], head["revision"]
+    sources = list(zip(names, revisions, strict=False)) if len(names) > 1 else []
+    return Catalogue(AND.join(names), AND.join(revisions), slides, head["note"], sources)
 
 
 def _read_row(line: str, where: str, hint: str) -> Slide:

@@ -51,8 +51,9 @@ def fetch(
             "list the slide under exclude, or take a revision that has it (with refresh=true)",
         )
     size, sha256, oid = (getattr(row, f"{kind}_{what}") for what in ("bytes", "sha256", "oid"))
-    repo, _ = catalogue.parse_address(table.dataset)
-    remote = transfer.Remote(repo, table.revision, path, size, sha256, oid)
+    address, revision = table.source_of(slide)
+    repo, _ = catalogue.parse_address(address)
+    remote = transfer.Remote(repo, revision, path, size, sha256, oid)
     watch = progress.watch(slide, kind) if progress else lambda got, have: None
     try:
         hub.fetch(remote, Path(out), tries=tries, timeout=timeout, pause=pause, moved=watch)

@@ -5,11 +5,13 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from st1k4m.dataset import KINDS
 from st1k4m.errors import CatalogueError
 from st1k4m.source.catalogue import (
+    AND,
     CODES,
     DEMO,
     Catalogue,
@@ -21,6 +23,13 @@ from st1k4m.source.catalogue import (
     write,
 )
 from st1k4m.source.folder import from_folder
+from st1k4m.source.own_catalogue import (
+    from_hest,
+    from_table,
+    is_hest,
+    is_table,
+    table_revision,
+)
 
 
 def resolve(dataset: str, workdir: str | os.PathLike) -> str:
@@ -36,12 +45,13 @@ def resolve(dataset: str, workdir: str | os.PathLike) -> str:
     Returns
     -------
     str
-        ``demo``, the folder's real absolute path, or the hub address without a trailing slash.
+        ``demo``, the real absolute path of a folder or of a table of slides, or the hub address
+        without a trailing slash.
 
     Raises
     ------
     CatalogueError
-        It is none of the three.
+        It is none of these.
     """
     if dataset == "demo":
         return dataset
@@ -51,13 +61,13 @@ def resolve(dataset: str, workdir: str | os.PathLike) -> str:
     if not dataset or re.search(r"[\x00-\x1f\ud800-\udfff]", dataset):
         raise CatalogueError(
             f"dataset: {dataset!r} is no dataset; give 'demo', a folder in the dataset's layout, "
-            "or hf://datasets/OWNER/NAME@REVISION"
+            "hf://datasets/OWNER/NAME@REVISION, or a table of your own slides (.tsv)"
         )
     return os.path.realpath(Path(workdir, Path(dataset).expanduser()))
 
 
 def load(
-    dataset: str,
+    dataset: str | list[str],
     path: str | os.PathLike,
     refresh: bool = False,
     checksums: bool = False,
@@ -68,7 +78,7 @@ def load(
     Parameters
     ----------
     dataset
-        As the user typed it; a relative folder is relative to the current one.
+        As the user typed it, or a list of such; a relative path is relative to the current folder.
     path
         The catalogue's file.
     refresh
@@ -83,26 +93,81 @@ def load(
     CatalogueError
         The file is damaged or of another dataset, or the source gives none.
     """
-    dataset = resolve(dataset, os.getcwd())
+    asked = [dataset] if isinstance(dataset, str) else dataset
+    datasets = [resolve(name, os.getcwd()) for name in asked]
     if os.path.exists(path) and not refresh:
         catalogue = read(path)
-        if not matches(dataset, catalogue):
+        if not matches(datasets, catalogue):
             raise CatalogueError(
-                f"{path} is the catalogue of {catalogue.dataset}, not of {dataset}: the products "
-                "beside it are that dataset's. Work in another directory (--directory), or give "
-                "refresh=true to make the catalogue anew here"
+                f"{path} is the catalogue of {catalogue.dataset}, not of {AND.join(datasets)}: the "
+                "products beside it are that dataset's. Work in another directory (--directory), or "
+                "give refresh=true to make the catalogue anew here"
             )
+        _refuse_changed_tables(catalogue)
         return catalogue
-    if dataset == "demo":
-        catalogue = from_demo(DEMO)
-    elif dataset.startswith("hf://"):
-        catalogue = from_hub(dataset)
-    else:
-        catalogue = from_folder(dataset, checksums)
+    catalogue = join_catalogues([_make(name, checksums) for name in datasets])
     write(catalogue, path)
     for line in summary(catalogue):
         tell(line)
     return catalogue
+
+
+def _make(dataset: str, checksums: bool) -> Catalogue:
+    """Make the catalogue of one source."""
+    if dataset == "demo":
+        return from_demo(DEMO)
+    if dataset.startswith("hf://"):
+        return from_hub(dataset)
+    if is_table(dataset):
+        return from_table(dataset, checksums)
+    return from_hest(dataset) if is_hest(dataset) else from_folder(dataset, checksums)
+
+
+def join_catalogues(catalogues: list[Catalogue]) -> Catalogue:
+    """Join the catalogues of several sources to one.
+
+    Raises
+    ------
+    CatalogueError
+        Two of them have a slide of the same name, or names that differ only in case.
+    """
+    if len(catalogues) == 1:
+        return catalogues[0]
+    slides: dict[str, Slide] = {}
+    folded: dict[str, str] = {}
+    faults = []
+    for number, catalogue in enumerate(catalogues):
+        for name, row in catalogue.slides.items():
+            other = folded.get(name.lower())
+            if other is not None and slides[other].source != number:
+                first, second = catalogues[slides[other].source].dataset, catalogue.dataset
+                faults.append(f"{name} is in {first} and in {second}")
+                continue
+            folded[name.lower()] = name
+            slides[name] = replace(row, source=number)
+    if faults:
+        more = f"\n  and {len(faults) - 10} more" if len(faults) > 10 else ""
+        raise CatalogueError(
+            "dataset: slides of two sources have the same name; give your own slides other names, or "
+            "leave out one of the sources:\n  " + "\n  ".join(faults[:10]) + more
+        )
+    return Catalogue(
+        AND.join(catalogue.dataset for catalogue in catalogues),
+        AND.join(catalogue.revision for catalogue in catalogues),
+        dict(sorted(slides.items())),
+        [note for catalogue in catalogues for note in catalogue.notes],
+        [(catalogue.dataset, catalogue.revision) for catalogue in catalogues],
+    )
+
+
+def _refuse_changed_tables(catalogue: Catalogue) -> None:
+    """Refuse to go on where a table of slides is not the one that the catalogue was made from."""
+    for name, revision in catalogue.all_sources():
+        if is_table(name) and os.path.isfile(name) and table_revision(name) != revision:
+            raise CatalogueError(
+                f"{name} has changed since the catalogue was made; give refresh=true once to read it "
+                "again (slides whose row did not change are not built again)"
+            )
 
 
 def from_demo(folder: str | os.PathLike) -> Catalogue:
@@ -131,12 +196,13 @@ def summary(catalogue: Catalogue, shown: int = 5) -> list[str]:
     rows = catalogue.slides.values()
     revision = f" at {catalogue.revision}" if catalogue.revision else ""
     lines = [f"{catalogue.dataset}{revision}: {_totals(rows)}"]
-    if catalogue.on_hub and not catalogue.dataset.endswith(f"@{catalogue.revision}"):
-        repo, asked = parse_address(catalogue.dataset)
-        lines.append(
-            f"  {asked or 'no revision'} was asked for; to have this data again, pin it: "
-            f"dataset=hf://datasets/{repo}@{catalogue.revision}"
-        )
+    for name, commit in catalogue.all_sources():
+        if name.startswith("hf://") and not name.endswith(f"@{commit}"):
+            repo, asked = parse_address(name)
+            lines.append(
+                f"  {asked or 'no revision'} was asked for; to have this data again, pin it: "
+                f"dataset=hf://datasets/{repo}@{commit}"
+            )
     lines += [
         f"  {tech}: {_totals([row for row in rows if row.tech == tech])}"
         for tech in sorted({row.tech for row in rows})

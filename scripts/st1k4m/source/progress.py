@@ -43,6 +43,7 @@ class Progress:
         self.sizes = {
             (slide, kind): getattr(table.slides[slide], f"{kind}_bytes")
             for slide in slides
+            if table.is_fetched(slide)
             for kind in FETCHED
         }
         self.tell = tell

@@ -1,0 +1,185 @@
+"""Counts of a slide of one's own, in whichever form its folder has them."""
+
+import contextlib
+import csv
+import io
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from st1k4m.errors import SlideError
+from st1k4m.expression import tenx
+from st1k4m.expression.dense_csv import Counts, read_counts
+from st1k4m.source import places
+from st1k4m.source.own_slides import ST_ID
+
+_TAB_TO_COMMA = bytes.maketrans(b"\t", b",")
+# Where an AnnData file may hold raw counts, in the order in which they are tried.
+_ANYWHERE = ("layers/counts", "raw/X", "X")
+
+
+def read_own_counts(
+    slide: str, part: dict, folder: str | Path, threads: int = 1
+) -> tuple[Counts, dict]:
+    """Read the counts of a slide.
+
+    Parameters
+    ----------
+    slide
+        Name of the slide: ids become ``<slide>_<barcode>``.
+    part
+        The slide's ``counts`` part, see `st1k4m.source.own_slides.Recognised`.
+    folder
+        Where files in archives are unpacked for a moment.
+    threads
+        Threads that read text; the result does not depend on it.
+
+    Returns
+    -------
+    counts
+        Exactly what the file says.
+    facts
+        For the record: ``counts_format``, ``software``, ``other_features``.
+
+    Raises
+    ------
+    SlideError
+        A file is missing or cannot be read; what is in it are no counts.
+    """
+    form = part["format"]
+    facts: dict = {"counts_format": form}
+    if form == "10x_h5":
+        place = part["matrix"]
+        with places.at_hand(slide, place, folder) as path, _named(path, place, slide):
+            read = tenx.read_h5(path, slide)
+    elif form == "10x_mtx":
+        with contextlib.ExitStack() as stack:
+            files = [
+                stack.enter_context(_opened(slide, part[role]))
+                for role in ("matrix", "barcodes", "features")
+            ]
+            read = tenx.read_mtx(*files, slide, part)
+    elif form == "h5ad":
+        return _read_h5ad(slide, part["matrix"], facts)
+    else:
+        return _read_text(slide, part["matrix"], folder, threads), facts
+    warnings = []
+    if read.other_features:
+        told = ", ".join(f"{count:,} {kind}" for kind, count in read.other_features.items())
+        warnings.append(f"features other than gene expression are left out: {told}")
+    facts |= {"software": read.software, "other_features": read.other_features}
+    spots = [f"{slide}_{barcode}" for barcode in read.barcodes]
+    ids = tuple(read.gene_ids)
+    return Counts(read.matrix, spots, read.genes, tuple(warnings), ids), facts
+
+
+@contextlib.contextmanager
+def _named(path: Path, place: str, slide: str) -> Iterator[None]:
+    """Name the slide, and the file where it lies, not the copy of it that was read."""
+    try:
+        yield
+    except SlideError as error:
+        what = error.what.replace(str(path), place)
+        raise SlideError(slide, what, error.hint) from error
+
+
+@contextlib.contextmanager
+def _opened(slide: str, place: str) -> Iterator:
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(places.open_place(place))
+        except FileNotFoundError as error:
+            raise places.missing(slide, place) from error
+        try:
+            yield file
+        except (ValueError, EOFError) as error:
+            raise SlideError(slide, f"{place} is damaged: {error}", "copy the file again") from error
+
+
+def _read_text(slide: str, place: str, folder: str | Path, threads: int) -> Counts:
+    """Read a dense table of Spatial Transcriptomics; spots are its rows, or its columns."""
+    with _as_commas(slide, place, folder) as path, _named(path, place, slide):
+        read = read_counts(path, threads)
+    matrix, spots, genes = read.matrix, read.spots, read.genes
+    if all(ST_ID.match(name) for name in genes):  # genes are its rows
+        matrix, spots, genes = matrix.T.tocsr(), genes, spots
+        if len(set(spots)) < len(spots):
+            twice = next(spot for spot in spots if spots.count(spot) > 1)
+            raise SlideError(slide, f"{place}: spot {twice} is there twice", "remove one of them")
+    return Counts(matrix, [f"{slide}_{spot}" for spot in spots], genes, read.warnings)
+
+
+@contextlib.contextmanager
+def _as_commas(slide: str, place: str, folder: str | Path) -> Iterator[Path]:
+    """Give a copy of a table in which commas separate the fields; the file itself if they do.
+
+    The reader of dense text compares whole rows of printed zeros with their commas.
+    """
+    with places.at_hand(slide, place, folder) as path, path.open("rb") as file:
+        header = file.readline(1 << 26)
+        if header.count(b"\t") < header.count(b","):
+            yield path
+            return
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacked.") as copies:
+            copy = Path(copies, path.name)
+            with copy.open("wb") as out:
+                names = next(csv.reader([header.decode("utf-8-sig", "replace")], delimiter="\t"))
+                text = io.StringIO()
+                csv.writer(text, lineterminator="\n").writerow(names)
+                out.write(text.getvalue().encode())
+                while piece := file.read(1 << 22):
+                    out.write(piece.translate(_TAB_TO_COMMA))
+            yield copy
+
+
+def _read_h5ad(slide: str, place: str, facts: dict) -> tuple[Counts, dict]:
+    """Read the raw counts of an AnnData file from the first place that holds whole numbers."""
+    import h5py
+    from anndata.io import read_elem
+    from scipy import sparse
+
+    path, inside = places.split(place)
+    if inside:
+        raise SlideError(
+            slide, f"{place} lies in an archive, from which an .h5ad is not read", "unpack it first"
+        )
+    try:
+        file = h5py.File(path)
+    except FileNotFoundError as error:
+        raise places.missing(slide, place) from error
+    except OSError as error:
+        raise SlideError(slide, f"{path} cannot be read as HDF5", "copy the file again") from error
+    with file:
+        tried = []
+        for where in _ANYWHERE:
+            if where not in file:
+                continue
+            matrix = sparse.csr_matrix(read_elem(file[where]))
+            values = matrix.data
+            if values.size and (
+                (values < 0).any() or (values != np.rint(values)).any() or values.max() > 2**31 - 1
+            ):
+                first = values[np.argmax((values < 0) | (values != np.rint(values)))]
+                tried.append(f"{where} holds {first:g}")
+                continue
+            names = read_elem(file["raw/var" if where.startswith("raw") else "var"])
+            spots = [f"{slide}_{name}" for name in read_elem(file["obs"]).index]
+            break
+        else:
+            told = "; ".join(tried) or f"it has none of {', '.join(_ANYWHERE)}"
+            raise SlideError(
+                slide,
+                f"{path} holds no raw counts, which are whole numbers: {told}",
+                "give a file with the raw counts in layers['counts'], raw or X",
+            )
+    matrix = matrix.astype(np.int32)
+    matrix.sum_duplicates()
+    matrix.eliminate_zeros()
+    ids = [str(value) for value in names["gene_ids"]] if "gene_ids" in names else []
+    facts["counts_from"] = where
+    genes = [str(name) for name in names.index]
+    return Counts(matrix, spots, genes, gene_ids=tuple(ids)), facts

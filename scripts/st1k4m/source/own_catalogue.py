@@ -1,0 +1,196 @@
+"""The catalogue of slides of one's own: from a table of them, or from a folder of HEST-1k."""
+
+import csv
+import hashlib
+import json
+import logging
+import os
+import re
+from pathlib import Path
+
+from st1k4m.dataset import check_name
+from st1k4m.errors import CatalogueError
+from st1k4m.source import own_slides, places
+from st1k4m.source.catalogue import Catalogue, Slide
+
+log = logging.getLogger(__name__)
+
+#: HEST-1k's words for technologies, in lower case, and ours.
+HEST_TECHS = {
+    "visium": "Visium",
+    "spatial transcriptomics": "ST",
+    "st": "ST",
+    "visium hd": "VisiumHD",
+}
+HEST_SPECIES = {"homo sapiens": "human", "mus musculus": "mouse"}
+
+
+def is_table(dataset: str) -> bool:
+    """Whether a dataset's name is that of a table of slides."""
+    return dataset.lower().endswith((".tsv", ".txt"))
+
+
+def table_revision(path: str | os.PathLike) -> str:
+    """Name the content of a table: the first 16 digits of its sha256."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+
+
+def from_table(path: str | os.PathLike, checksums: bool = False) -> Catalogue:
+    """Make the catalogue of a table of slides.
+
+    Looks at names, sizes and first bytes of the files below each slide's ``path``. What is missing
+    is said in the slide's row, and fails that slide alone.
+
+    Parameters
+    ----------
+    path
+        See `st1k4m.source.own_slides.read_table`.
+    checksums
+        Read the files of counts, coordinates and image for their sha256.
+
+    Raises
+    ------
+    CatalogueError
+        The table cannot be used.
+    """
+    path = os.path.realpath(path)
+    slides = {}
+    notes = [f"table of slides {path}"]
+    for row in own_slides.read_table(path):
+        found = own_slides.recognise(row)
+        slides[row["slide"]] = _make_row(row, found, checksums)
+        log.info("%s: %s", row["slide"], found.layout or "not recognised")
+    return Catalogue(path, table_revision(path), dict(sorted(slides.items())), notes)
+
+
+def _make_row(row: dict[str, str], found: own_slides.Recognised, checksums: bool) -> Slide:
+    made = Slide(row["slide"], found.tech, species=row["species"], tissue=row["tissue"])
+    made.study, made.patient, made.block = row["study"], row["patient"], row["block"]
+    if not found.tech and not found.missing:
+        made.tech = ""
+        found.missing["coord"] = (
+            "the technology is not known from the files; give it in column tech"
+        )
+    main = {"counts": ("matrix", "counts"), "coord": ("positions", "coord"), "image": ("image",)}
+    for kind, roles in main.items():
+        part = found.parts.get(kind, {})
+        setattr(made, kind, next((part[role] for role in roles if role in part), ""))
+        setattr(made, f"{kind}_bytes", found.bytes_of(kind))
+        if checksums and part:
+            setattr(made, f"{kind}_sha256", _sha256(found.files(kind)))
+    layout = {"name": found.layout, **found.parts, "missing": found.missing, "notes": found.notes}
+    made.layout = json.dumps(layout, sort_keys=True)
+    reasons = list(dict.fromkeys(found.missing.values()))
+    if reasons:
+        made.status, made.reason = "missing_file", _one_line("; ".join(reasons))
+    return made
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", text)
+
+
+def _sha256(found: list[str]) -> str:
+    """Return the sha256 of a file, or of several one after the other."""
+    digest = hashlib.sha256()
+    for place in found:
+        if os.path.isfile(places.split(place)[0]):
+            with places.open_place(place, unzip=False) as file:
+                while piece := file.read(1 << 20):
+                    digest.update(piece)
+    return digest.hexdigest()
+
+
+def is_hest(folder: str) -> bool:
+    """Whether a folder is one of HEST-1k: ``st/*.h5ad`` and ``wsis/``."""
+    return os.path.isdir(os.path.join(folder, "st")) and any(
+        name.endswith(".h5ad") for name in os.listdir(os.path.join(folder, "st"))
+    )
+
+
+def from_hest(folder: str | os.PathLike) -> Catalogue:
+    """Make the catalogue of a folder of HEST-1k.
+
+    It holds ``st/{id}.h5ad``, ``wsis/{id}.tif`` and a metadata table, a CSV with the columns ``id``,
+    ``st_technology``, ``species``, ``organ`` and others. Samples of a technology that is none of
+    ours (Xenium) are left out, and a note says how many.
+
+    Raises
+    ------
+    CatalogueError
+        There is no metadata table, or it lacks a column.
+    """
+    folder = os.path.realpath(folder)
+    table, rows = _read_hest_table(folder)
+    slides: dict[str, Slide] = {}
+    left_out: dict[str, int] = {}
+    names = sorted(
+        name[:-5] for name in os.listdir(os.path.join(folder, "st")) if name.endswith(".h5ad")
+    )
+    without = 0
+    for name in names:
+        if check_name(name):
+            continue
+        row = rows.get(name)
+        if row is None:
+            without += 1
+            row = {}
+        tech = HEST_TECHS.get(row.get("st_technology", "").strip().lower(), "")
+        if row and not tech:
+            kind = row.get("st_technology", "").strip() or "no technology"
+            left_out[kind] = left_out.get(kind, 0) + 1
+            continue
+        slides[name] = _hest_slide(folder, name, tech, row)
+    notes = [f"metadata table {table}"]
+    notes += [f"{count} samples of {kind} are left out" for kind, count in sorted(left_out.items())]
+    if without:
+        notes.append(f"{without} samples have no row in {table}")
+    if not slides:
+        raise CatalogueError(f"{folder} holds no sample of ST, Visium or Visium HD")
+    return Catalogue(folder, "", slides, notes)
+
+
+def _read_hest_table(folder: str) -> tuple[str, dict[str, dict[str, str]]]:
+    tables = sorted(name for name in os.listdir(folder) if re.search(r"\.csv$", name, re.I))
+    for name in reversed(tables):  # the newest version last by name
+        with open(os.path.join(folder, name), encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            if {"id", "st_technology"} <= set(reader.fieldnames or ()):
+                return name, {row["id"]: row for row in reader}
+    found = f" ({', '.join(tables)} have not)" if tables else ""
+    raise CatalogueError(
+        f"{folder} looks like HEST-1k, but has no metadata table: a .csv with the columns id and "
+        f"st_technology{found}; download it beside st/ and wsis/"
+    )
+
+
+def _hest_slide(folder: str, name: str, tech: str, row: dict[str, str]) -> Slide:
+    h5ad = os.path.join(folder, "st", f"{name}.h5ad")
+    images = [os.path.join(folder, "wsis", f"{name}.{end}") for end in ("tif", "tiff")]
+    image = next((path for path in images if os.path.isfile(path)), "")
+    found = own_slides.Recognised("hest", tech)
+    found.parts = {
+        "counts": {"format": "h5ad", "matrix": h5ad},
+        "coord": {"format": "h5ad", "positions": h5ad},
+    }
+    found.sizes[h5ad] = os.path.getsize(h5ad)
+    if image:
+        found.parts["image"] = {"format": "image", "image": image, "which": "full"}
+        found.sizes[image] = os.path.getsize(image)
+    else:
+        found.missing["image"] = f"there is no {images[0]}"
+    species = row.get("species", "").strip()
+    made = _make_row(
+        dict.fromkeys(own_slides.COLUMNS, "")
+        | {
+            "slide": name,
+            "species": HEST_SPECIES.get(species.lower(), species.lower()),
+            "tissue": row.get("organ", "").strip().lower(),
+            "study": _one_line(row.get("dataset_title", "").strip()),
+            "patient": _one_line(row.get("patient", "").strip()),
+        },
+        found,
+        checksums=False,
+    )
+    made.title = _one_line(row.get("dataset_title", "").strip())
+    return made
