@@ -31,7 +31,10 @@ include: "rules/expression.smk"
 include: "rules/align.smk"
 include: "rules/tiles.smk"
 include: "rules/anndata.smk"
-include: "rules/cohort.smk"
+include: "rules/collection.smk"
+
+
+remake_what_was_made_otherwise()
 
 
 rule all:
@@ -42,9 +45,13 @@ rule all:
     localrule: True
 
 
+onstart:
+    begin()
+
+
 onsuccess:
-    tell_result()
+    end(failed=False)
 
 
 onerror:
-    build_cohort_after_failure()
+    end(failed=True)

@@ -13,15 +13,18 @@ rule align_spots:
     resources:
         **needs("align_spots"),
     params:
-        revision=REVISIONS["align_spots"],
-        coord=path("coord"),
-        image=path("image"),
-        layout=layout("coord", "image"),
-        identity=lambda wildcards: CATALOGUE.identity(wildcards.slide, "image"),
-        tech=fact("tech"),
-        geometry=geometry_rows,
-        override=override,
-        options=options("geometry"),
-        max_pixels=lambda wildcards: options("tiles")(wildcards)["max_pixels"],
+        **asked(
+            "align_spots",
+            revision=REVISIONS["align_spots"],
+            inputs=identities("coord", "image"),
+            coord=path("coord"),
+            image=path("image"),
+            layout=layout("coord", "image"),
+            tech=fact("tech"),
+            geometry=geometry_rows,
+            override=override,
+            options=options("geometry"),
+            max_pixels=lambda wildcards: options("tiles")(wildcards)["max_pixels"],
+        ),
     script:
         "../scripts/align_spots.py"

@@ -17,12 +17,17 @@ rule build_anndata:
     resources:
         **needs("build_anndata"),
     params:
-        revision=REVISIONS["build_anndata"],
-        annotation=path("annotation"),
-        study=study,
-        options=lambda wildcards: {
-            section: options(section)(wildcards) for section in ("expression", "geometry", "tiles")
-        },
+        **asked(
+            "build_anndata",
+            revision=REVISIONS["build_anndata"],
+            inputs=identities("annotation"),
+            annotation=path("annotation"),
+            study=study,
+            options=lambda wildcards: {
+                section: options(section)(wildcards)
+                for section in ("expression", "geometry", "tiles")
+            },
+        ),
     script:
         "../scripts/build_anndata.py"
 
@@ -53,6 +58,9 @@ rule draw_slide:
     resources:
         **needs("draw_slide"),
     params:
-        revision=REVISIONS["draw_slide"],
+        **asked(
+            "draw_slide",
+            revision=REVISIONS["draw_slide"],
+        ),
     script:
         "../scripts/draw_slide.py"

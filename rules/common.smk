@@ -1,9 +1,13 @@
 # What the rules ask: which slides there are, where a slide's files lie, which options hold for it.
 
 import atexit
+import base64
+import contextlib
 import copy
 import os
 import sys
+from dataclasses import asdict
+from types import SimpleNamespace
 
 import yaml
 from snakemake.exceptions import WorkflowError
@@ -19,9 +23,11 @@ sys.path.insert(0, f"{REPOSITORY}/scripts")
 from st1k4m.dataset import SLIDE_NAME
 from st1k4m.errors import CatalogueError, ConfigError
 from st1k4m.plan import costs
-from st1k4m.run import settings
+from st1k4m.run import job, outputs, settings
+from st1k4m.run.products import read_origins
+from st1k4m.run.provenance import difference, digest_of, file_identity
 from st1k4m.run.steps import REVISIONS, SLIDE_STEPS, STEPS
-from st1k4m.source import open_dataset, own_slides, selection
+from st1k4m.source import catalogue, open_dataset, own_slides, selection
 
 
 def beside_snakefile(path):
@@ -56,6 +62,9 @@ else:
         engine.show_lines_of_jobs_above_the_bars()
 
 
+CATALOGUE_PATH = "resources/catalogue.tsv"
+
+
 def tell(line):
     print(line, file=sys.stderr)
 
@@ -65,22 +74,21 @@ def read_configuration():
     schema = beside_snakefile("config/config.schema.yaml")
     settings.parse_texts(config, schema)
     faults = settings.check(config, schema)
-    if any(
-        fault.startswith(("dataset", "refresh", "checksums", "select", "exclude"))
-        for fault in faults
-    ):
-        raise ConfigError("\n".join(faults))
-    # A job on a cluster parses too, with the same --config: only the command itself refreshes.
+    sentences = [fault.sentence for fault in faults]
+    if {fault.key for fault in faults} & {"dataset", "refresh", "checksums", "select", "exclude"}:
+        raise ConfigError("\n".join(sentences))
+    # A job on a cluster parses too, with the same --config: only the command itself refreshes. What
+    # it finds replaces the catalogue when the run begins, for then no other run is on.
     refresh = config["refresh"] and workflow.is_main_process
     slides = open_dataset.load(
-        config["dataset"], "resources/catalogue.tsv", refresh, config["checksums"], tell
+        config["dataset"], CATALOGUE_PATH, refresh, config["checksums"], tell, overwrite=IS_MODULE
     )
     try:
         selected, status = selection.select(slides, config["select"], config["exclude"])
     except ValueError as error:
-        faults.append(str(error))
-    if faults:
-        raise ConfigError("\n".join(faults))
+        sentences.append(str(error))
+    if sentences:
+        raise ConfigError("\n".join(sentences))
     return slides, selected, status
 
 
@@ -146,6 +154,28 @@ def source(kind):
         return [file for file in files if os.path.isfile(file) and os.access(file, os.R_OK)]
 
     return find
+
+
+def identities(*kinds):
+    """Which content of the slide's files a step reads, as a param: a file may be replaced by an
+    older one, which no time stamp shows."""
+
+    def find(wildcards):
+        slide = wildcards.slide
+        if CATALOGUE.is_fetched(slide):
+            return {kind: CATALOGUE.identity(slide, kind) for kind in kinds}
+        return {kind: file_identity(source(kind)(wildcards)) for kind in kinds}
+
+    return find
+
+
+ASKED = {}
+
+
+def asked(step, **params):
+    """The params of a step of a slide, kept as well to compare finished products with them."""
+    ASKED[step] = params
+    return params
 
 
 def layout(*kinds):
@@ -228,27 +258,94 @@ def wanted():
     ]
 
 
-def build_cohort_after_failure():
-    """What build_manifest and build_report make, so old that the next good run makes them again."""
+def values(step, slide):
+    """The params of a step for one slide."""
+    wildcards = SimpleNamespace(slide=slide)
+    return {
+        name: value(wildcards) if callable(value) else value for name, value in ASKED[step].items()
+    }
+
+
+def is_known(path):
+    """Whether Snakemake knows how a file was made, so that it sees changed params by itself."""
+    name = base64.urlsafe_b64encode(path.encode()).decode()
+    return os.path.exists(f".snakemake/metadata/{name}")
+
+
+def remake_what_was_made_otherwise():
+    """Ask for products again that this configuration would not give, where Snakemake cannot tell.
+
+    It keeps the params of every product in .snakemake, which is lost when results are copied, or by
+    --cleanup-metadata. The record of a slide states them too.
+    """
+    if not workflow.is_main_process or IS_MODULE:
+        return
+    stale = {}
+    for slide in SLIDES:
+        unknown = [
+            step
+            for step in ("count_expression", "align_spots", "cut_tiles", "build_anndata")
+            if not all(is_known(path.format(slide=slide)) for path in STEPS[step].makes.values())
+        ]
+        for made in unknown and read_origins(f"results/records/{slide}.json"):
+            wanted = job.statement(made.step, values(made.step, slide), made.reads)
+            if made.step in unknown and made != wanted:
+                stale[slide, made.step] = difference(asdict(made), asdict(wanted))
+    if stale:
+        (slide, step), first = next(iter(stale.items()))
+        tell(
+            f"{len({slide for slide, _ in stale})} slides were made with other options or from other "
+            f"files than now, and are made again; the first is {slide}, at {step}: {first}"
+        )
+        engine.force(
+            workflow,
+            {
+                path.format(slide=slide)
+                for slide, step in stale
+                for path in STEPS[step].makes.values()
+            },
+            tell,
+        )
+
+
+def begin():
+    """Begin a run: it holds the lock now. Its jobs and no others may put files in place."""
+    outputs.begin_run()
+    if config["refresh"]:
+        catalogue.write(CATALOGUE, CATALOGUE_PATH)
+
+
+def end(failed):
+    """Say how many slides are done and which failed, after all that the engine has to say.
+
+    After a failure the manifest and the report are made here, for no job comes to it.
+    """
+    from st1k4m.collection import build_manifest
+
+    rows = build_manifest.list_slides(CATALOGUE, STATUS)
+    if failed:
+        make_collection_after_failure(rows)
+    else:
+        build_manifest.write_failed(rows, "results/failed.yaml")
+    leftovers = list(build_manifest.find_leftovers(set(SLIDES)))
+    said = build_manifest.describe(rows, os.path.abspath("results"), leftovers, failed)
+    atexit.register(tell, said)
+
+
+def make_collection_after_failure(rows):
+    """Make what build_manifest and build_report make, and let the next good run make it again."""
     from st1k4m.collection import build_manifest
     from st1k4m.report import build_report
 
-    made = "results/manifest.tsv", "results/summary.json"
+    made = STEPS["build_manifest"].makes
     try:
-        build_manifest.build_manifest("resources/catalogue.tsv", STATUS, *made)
-        build_manifest.write_citations("resources/catalogue.tsv", STATUS, "results/citations.bib")
-        for path in made + build_report.build_report(*made, "results/report", "logs"):
-            os.utime(path, (1, 1))
+        # Snakemake must not take this for the work of its jobs.
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(made["complete"])
+        build_manifest.build_manifest(
+            CATALOGUE_PATH, STATUS, made["manifest"], made["summary"], made["citations"]
+        )
+        build_manifest.write_failed(rows, "results/failed.yaml")
+        build_report.build_report(made["manifest"], made["summary"], "results/report", "logs")
     except (OSError, ValueError, KeyError) as error:  # a full disk, or a damaged card of the report
         tell(f"Manifest and report could not be written: {error}.")
-    else:
-        tell_result()
-
-
-def tell_result():
-    """Say how many slides are done and which failed, after all that the engine has to say."""
-    from st1k4m.collection import build_manifest
-
-    path = os.path.abspath("results/manifest.tsv")
-    if os.path.exists(path):
-        atexit.register(tell, build_manifest.describe(path))

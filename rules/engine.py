@@ -194,6 +194,25 @@ def adapt(seams: tuple[Seam, ...] = SEAMS, say: Callable[[str], None] = logger.w
         setattr(seam.owner, seam.name, replacement)
 
 
+def force(workflow: Any, paths: set[str], say: Callable[[str], None]) -> None:
+    """Let this run make some files again, as ``--forcerun`` does.
+
+    Snakemake sets its options after it has read the rules, and nothing but the Snakefile can find
+    out which files these are. So they are added when the graph of jobs is made.
+    """
+    prepare = getattr(workflow, "_prepare_dag", None)
+    if prepare is None:
+        say(f"Run it once with --forcerun {' '.join(sorted(paths))}")
+        return
+
+    @functools.wraps(prepare)
+    def prepare_with_more(*positional, **options):
+        workflow.dag_settings.forcerun = frozenset(workflow.dag_settings.forcerun) | paths
+        return prepare(*positional, **options)
+
+    workflow._prepare_dag = prepare_with_more
+
+
 LISTED = 10
 """Files of a job that the terminal and Snakemake's log list in full; of more only the first three."""
 

@@ -14,11 +14,15 @@ rule count_expression:
     resources:
         **needs("count_expression"),
     params:
-        revision=REVISIONS["count_expression"],
-        counts=path("counts"),
-        coord=path("coord"),
-        layout=layout("counts", "coord"),
-        species=fact("species"),
-        options=options("expression"),
+        **asked(
+            "count_expression",
+            revision=REVISIONS["count_expression"],
+            inputs=identities("counts", "coord"),
+            counts=path("counts"),
+            coord=path("coord"),
+            layout=layout("counts", "coord"),
+            species=fact("species"),
+            options=options("expression"),
+        ),
     script:
         "../scripts/count_expression.py"

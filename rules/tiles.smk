@@ -15,10 +15,14 @@ rule cut_tiles:
     resources:
         **needs("cut_tiles"),
     params:
-        revision=REVISIONS["cut_tiles"],
-        image=path("image"),
-        layout=layout("image"),
-        options=tile_options,
+        **asked(
+            "cut_tiles",
+            revision=REVISIONS["cut_tiles"],
+            inputs=identities("image"),
+            image=path("image"),
+            layout=layout("image"),
+            options=tile_options,
+        ),
     script:
         "../scripts/cut_tiles.py"
 
@@ -39,7 +43,10 @@ rule pack_tiles:
     resources:
         **needs("cut_tiles"),
     params:
-        revision=REVISIONS["pack_tiles"],
-        layout=config["tiles"]["format"],
+        **asked(
+            "pack_tiles",
+            revision=REVISIONS["pack_tiles"],
+            layout=config["tiles"]["format"],
+        ),
     script:
         "../scripts/pack_tiles.py"

@@ -23,4 +23,5 @@ with job.run_script("align_spots", snakemake):
             options=snakemake.params.options,
             max_pixels=snakemake.params.max_pixels,
             layout=layout,
+            made=job.origins("align_spots", snakemake)["align_spots"],
         )

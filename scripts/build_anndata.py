@@ -9,6 +9,13 @@ with job.run_script("build_anndata", snakemake):
     from st1k4m.join import build_anndata
     from st1k4m.run.outputs import require
 
+    made = job.origins(
+        "build_anndata",
+        snakemake,
+        count_expression=snakemake.input.expression,
+        align_spots=snakemake.input.spots,
+        cut_tiles=snakemake.input.tiles,
+    )
     build_anndata.build_anndata(
         snakemake.input.expression,
         snakemake.input.spots,
@@ -19,5 +26,6 @@ with job.run_script("build_anndata", snakemake):
         slide=slide,
         study=snakemake.params.study,
         parameters=snakemake.params.options,
+        made=made,
         annotation=annotation and require(slide, "annotation", annotation),
     )

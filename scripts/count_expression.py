@@ -17,5 +17,6 @@ with job.run_script("count_expression", snakemake):
         species=snakemake.params.species,
         options=snakemake.params.options,
         threads=snakemake.threads,
+        made=job.origins("count_expression", snakemake)["count_expression"],
         layout=layout,
     )

@@ -10,6 +10,12 @@ with job.run_script("cut_tiles", snakemake):
     from st1k4m.source.own_slides import require
     from st1k4m.tiles import cut_tiles
 
+    made = job.origins(
+        "cut_tiles",
+        snakemake,
+        count_expression=snakemake.input.expression,
+        align_spots=snakemake.input.spots,
+    )
     layout = snakemake.params.layout
     place = require(slide, "image", snakemake.params.image, layout)
     with image_at_hand(slide, place, layout, "work/unpacked") as image:
@@ -21,4 +27,5 @@ with job.run_script("cut_tiles", snakemake):
             slide=slide,
             options=snakemake.params.options,
             threads=snakemake.threads,
+            made=made["cut_tiles"],
         )

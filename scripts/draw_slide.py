@@ -7,6 +7,16 @@ slide = snakemake.wildcards.slide
 with job.run_script("draw_slide", snakemake):
     from st1k4m.report import draw_slide
 
+    made = job.origins(
+        "draw_slide",
+        snakemake,
+        build_anndata=[
+            snakemake.input.anndata,
+            snakemake.input.ledger,
+            snakemake.input.record,
+        ],
+        cut_tiles=snakemake.input.tiles,
+    )
     draw_slide.draw_slide(
         snakemake.input.anndata,
         snakemake.input.tiles,
@@ -17,4 +27,5 @@ with job.run_script("draw_slide", snakemake):
         thumbnail=snakemake.output.thumbnail,
         sheet=snakemake.output.sheet,
         page=snakemake.output.page,
+        made=made["draw_slide"],
     )

@@ -78,8 +78,9 @@ def make_section(hd=False, seed=0, antibodies=0, bin_um=8):
     ids += [f"AB{i}" for i in range(antibodies)]
     counts = sparse.csr_matrix(rng.poisson(0.8, (len(inside), len(genes))).astype(np.int32))
     image = np.full((920, 1000, 3), 235, np.uint8)
-    for r, c, spot in zip(positions[COLUMNS[4]], positions[COLUMNS[5]], positions["in_tissue"],
-                          strict=True):
+    for r, c, spot in zip(
+        positions[COLUMNS[4]], positions[COLUMNS[5]], positions["in_tissue"], strict=True
+    ):
         if spot:
             tone = [int(v) for v in rng.integers(60, 180, 3)]
             cv2.circle(image, (int(c), int(r)), 24 if not hd else 9, tone, -1)
@@ -100,7 +101,9 @@ def write_h5(path, counts, barcodes, section):
         group["shape"] = np.array(counts.shape[::-1], np.int32)
         features = group.create_group("features")
         for name, values in (
-            ("name", section.genes), ("id", section.ids), ("feature_type", section.types)
+            ("name", section.genes),
+            ("id", section.ids),
+            ("feature_type", section.types),
         ):
             features[name] = np.array(values, "S")
 
@@ -110,8 +113,8 @@ def write_mtx(folder, stem, counts, barcodes, section, zipped, legacy):
     folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     scipy_io.mmwrite(buffer, counts.T.tocoo(), field="integer", precision=0)
-    columns = (section.ids, section.genes) if legacy else (
-        section.ids, section.genes, section.types
+    columns = (
+        (section.ids, section.genes) if legacy else (section.ids, section.genes, section.types)
     )
     features = "".join("\t".join(row) + "\n" for row in zip(*columns, strict=True))
     write(folder / f"{stem}matrix.mtx", buffer.getvalue(), zipped)
@@ -174,8 +177,15 @@ def write_outs(
             path.unlink()
     else:
         place = top if flat else top / f"{kind}_feature_bc_matrix"
-        write_mtx(place, prefix if flat else "", counts, barcodes, section,
-                  zipped or matrix == "mtx.gz", legacy)
+        write_mtx(
+            place,
+            prefix if flat else "",
+            counts,
+            barcodes,
+            section,
+            zipped or matrix == "mtx.gz",
+            legacy,
+        )
     positions = section.positions
     if bin_um:
         buffer = io.BytesIO()

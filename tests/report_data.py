@@ -157,10 +157,11 @@ def finish(rows, failed=(), excluded=()):
     bad = {failure["slide"]: failure for failure in failed}
     for slide in slides.keys() - bad.keys():
         for products in PRODUCTS.values():
-            for product in products[:1]:
+            for product in products:
                 path = Path(product.format(slide=slide))
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.touch()
+                if not path.exists():
+                    path.touch()
     for failure in failed:
         write_text(failure_path(failure["stage"], failure["slide"]), json.dumps(failure))
     Path("resources").mkdir(exist_ok=True)
@@ -173,5 +174,5 @@ def finish(rows, failed=(), excluded=()):
         for name in slides
     }
     made = "results/manifest.tsv", "results/summary.json"
-    build_manifest.build_manifest("resources/catalogue.tsv", status, *made)
+    build_manifest.build_manifest("resources/catalogue.tsv", status, *made, "results/citations.bib")
     return build_report.build_report(*made, "results/report", "logs")

@@ -39,3 +39,25 @@ class SlideError(Exception):
 
     def __str__(self) -> str:
         return f"{self.slide}: {self.what}\n  what to do: {self.hint}"
+
+
+class StaleProductError(SlideError):
+    """A product of an earlier run that does not fit the others; it is removed, and made again.
+
+    Parameters
+    ----------
+    slide
+        Name of the slide.
+    path
+        The product.
+    why
+        What does not fit, after the path.
+    """
+
+    def __init__(self, slide: str, path: str, why: str) -> None:
+        super().__init__(slide, f"{path} {why}", "it was removed: run the same command again")
+        self.path = path
+
+
+class RunOverError(Exception):
+    """A later run began in this working directory: what a job of the earlier one makes is left out."""

@@ -1,8 +1,11 @@
 """Every slide of the catalogue in the manifest, and totals declared beside found."""
 
 import json
+import os
+import shutil
 
 import pytest
+import yaml
 from st1k4m.collection import build_manifest
 from st1k4m.run.failures import failure_path
 from st1k4m.run.outputs import write_text
@@ -37,12 +40,22 @@ def run_folder(tmp_path, monkeypatch):
 
 def build(status):
     build_manifest.build_manifest(
-        "resources/catalogue.tsv", status, "results/manifest.tsv", "results/summary.json"
+        "resources/catalogue.tsv",
+        status,
+        "results/manifest.tsv",
+        "results/summary.json",
+        "results/citations.bib",
     )
     with open("results/summary.json", encoding="utf-8") as file:
         totals = json.load(file)
     rows = build_manifest.read_manifest("results/manifest.tsv")
     return {row["slide"]: row for row in rows}, totals
+
+
+def closing_lines(status):
+    table = catalogue.read("resources/catalogue.tsv")
+    rows = build_manifest.list_slides(table, status)
+    return build_manifest.describe(rows, "results", [], failed=True)
 
 
 def slide(name, **facts):
@@ -53,7 +66,7 @@ def test_each_slide_has_one_row_and_its_state(run_folder):
     run_folder([slide(name) for name in "ABCDE"], finished="A")
     write_text(
         failure_path("cut_tiles", "B"),
-        json.dumps({"stage": "cut_tiles", "reason": "broken", "hint": "mend", "final": True}),
+        json.dumps({"stage": "cut_tiles", "reason": "broken", "hint": "fix it", "final": True}),
     )
     selected = ("selected", "")
     rows, totals = build(
@@ -75,11 +88,11 @@ def test_each_slide_has_one_row_and_its_state(run_folder):
     assert (rows["B"]["stage"], rows["B"]["reason"], rows["B"]["hint"]) == (
         "cut_tiles",
         "broken",
-        "mend",
+        "fix it",
     )
     assert rows["C"]["reason"] == "folded"
     assert rows["E"]["stage"] == "count_expression"
-    assert "not finished" in rows["E"]["reason"]
+    assert [rows[name]["cause"] for name in "ABE"] == ["", "bad_data", "not_reached"]
     assert totals["states"] == {"done": 1, "failed": 2, "excluded": 1, "not_selected": 1}
 
 
@@ -100,7 +113,8 @@ def test_slide_whose_record_is_damaged_is_listed_as_failed(run_folder, text):
     write_text("results/records/A.json", text)
     rows, _ = build({"A": ("selected", ""), "B": ("selected", "")})
     assert (rows["A"]["status"], rows["B"]["status"]) == ("failed", "done")
-    assert "record cannot be read" in rows["A"]["reason"]
+    assert "records/A.json: it cannot be read" in rows["A"]["reason"]
+    assert rows["A"]["cause"] == "error"
 
 
 def test_totals_declared_beside_found(run_folder):
@@ -139,8 +153,7 @@ def test_text_of_the_dataset_breaks_no_line_and_no_column(run_folder):
 
 def test_last_lines_tell_how_many_and_which(run_folder):
     run_folder([slide(name) for name in "AB"], finished="A")
-    build({"A": ("selected", ""), "B": ("selected", "")})
-    text = build_manifest.describe("results/manifest.tsv")
+    text = closing_lines({"A": ("selected", ""), "B": ("selected", "")})
     assert "FAILED B at count_expression: not finished" in text
     assert "1 done, 1 failed (1 of them not finished), 0 excluded, 0 not selected" in text
     assert "results/report/index.html" in text
@@ -150,8 +163,8 @@ def test_last_lines_name_bad_slides_before_those_that_were_not_come_to(run_folde
     run_folder([slide(f"S{number:02}") for number in range(build_manifest.NAMED + 2)])
     failure = {"stage": "cut_tiles", "reason": "broken PNG", "hint": "fetch it again"}
     write_text(failure_path("cut_tiles", "S21"), json.dumps(failure))
-    build({f"S{number:02}": ("selected", "") for number in range(build_manifest.NAMED + 2)})
-    text = build_manifest.describe("results/manifest.tsv")
+    status = {f"S{number:02}": ("selected", "") for number in range(build_manifest.NAMED + 2)}
+    text = closing_lines(status)
     assert text.startswith("  FAILED S21 at cut_tiles: broken PNG")
     assert "... and 2 more" in text
     assert "0 done, 22 failed (21 of them not finished)," in text
@@ -170,8 +183,49 @@ def test_citations_are_those_of_the_selected_slides(run_folder, tmp_path):
     run_folder([])
     catalogue.write(table, "resources/catalogue.tsv")
     status = {"A": ("selected", ""), "B": ("excluded", "x")}
-    build_manifest.write_citations("resources/catalogue.tsv", status, "results/citations.bib")
+    build(status)
     with open("results/citations.bib", encoding="utf-8") as file:
         text = file.read()
     assert "title={A}" in text
     assert "title={B}" not in text
+
+
+def test_failed_slides_are_left_out_by_a_configuration(run_folder):
+    run_folder([slide(name) for name in "ABC"], finished="A")
+    failure = {"stage": "cut_tiles", "reason": 'a "quoted": reason', "hint": "h", "final": True}
+    write_text(failure_path("cut_tiles", "B"), json.dumps(failure))
+    table = catalogue.read("resources/catalogue.tsv")
+    rows = build_manifest.list_slides(table, dict.fromkeys("ABC", ("selected", "")))
+    build_manifest.write_failed(rows, "results/failed.yaml")
+    with open("results/failed.yaml", encoding="utf-8") as file:
+        excluded = yaml.safe_load(file)
+    assert excluded == {"exclude": {"B": 'cut_tiles: a "quoted": reason'}}  # C was not reached
+    build_manifest.write_failed(rows[:1], "results/failed.yaml")
+    assert not os.path.exists("results/failed.yaml")
+
+
+def test_a_damaged_failure_record_counts_as_none(run_folder):
+    run_folder([slide("A")], finished="A")
+    write_text(failure_path("cut_tiles", "A"), "")
+    rows, _ = build({"A": ("selected", "")})
+    assert rows["A"]["status"] == "done"
+    assert not failure_path("cut_tiles", "A").exists()
+
+
+def test_only_results_decide_what_is_done(run_folder):
+    folder = run_folder([slide("A")], finished="A")
+    shutil.rmtree(folder / "work")
+    rows, _ = build({"A": ("selected", "")})
+    assert rows["A"]["status"] == "done"
+
+
+def test_leftovers_are_those_of_slides_that_are_not_selected(run_folder):
+    run_folder([slide("A"), slide("B.1+x")], finished=["A", "B.1+x"])
+    found = build_manifest.find_leftovers({"A"})
+    assert list(found) == ["B.1+x"]
+    assert "results/anndata/B.1+x.h5ad" in found["B.1+x"]
+    lines = []
+    build_manifest.remove_leftovers(found, lines.append)
+    assert "B.1+x: " in lines[0]
+    assert build_manifest.find_leftovers({"A"}) == {}
+    assert os.path.exists("results/anndata/A.h5ad")

@@ -52,8 +52,8 @@ def test_atomic_output_appears_whole_or_not_at_all(tmp_path):
 
 
 def test_atomic_output_removes_what_a_killed_job_left_of_it_and_nothing_else(tmp_path):
-    left = tmp_path / ".a.h5.elsewhere.17.tmp"
-    other = tmp_path / ".a.h5ad.elsewhere.17.tmp"
+    left = tmp_path / ".a.h5.0123abcd.17.tmp"
+    other = tmp_path / ".a.h5ad.0123abcd.17.tmp"
     left.touch(), other.touch()
     with atomic(tmp_path / "a.h5") as temporary:
         temporary.touch()
@@ -113,7 +113,8 @@ def test_a_step_removes_what_it_makes_stale(run_job, tmp_path):
     run_job("pass", step="cut_tiles")
 
     files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
-    assert files == {LOG, f"work/expression/{SLIDE}.h5ad", f"work/spots/{SLIDE}.parquet"}
+    earlier = {f"work/expression/{SLIDE}.h5ad", f"work/spots/{SLIDE}.parquet"}
+    assert files == {LOG, LOG.replace(".log", ".json"), *earlier}
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def test_every_fault_is_listed_with_what_would_be_right(config):
     config["select"]["tech"] = "ST"
     config["unheard_of"] = 1
 
-    faults = settings.check(config, SCHEMA)
+    faults = [fault.sentence for fault in settings.check(config, SCHEMA)]
 
     assert len(faults) == 5
     text = "\n".join(faults)
@@ -61,7 +61,7 @@ def test_every_fault_is_listed_with_what_would_be_right(config):
 def test_wrong_value_is_named(config, section, key, value):
     config[section][key] = value
 
-    (fault,) = settings.check(config, SCHEMA)
+    ((_, fault),) = settings.check(config, SCHEMA)
 
     assert fault.startswith(f"{section}.{key}")
 
@@ -96,7 +96,7 @@ def test_texts_of_the_command_line_become_what_they_spell(config):
     assert config["tiles"]["extent"] == "112um"
     assert config["expression"]["max_pct_mito"] is None
     assert config["expression"]["theta"] == 50.5
-    assert [fault.split(": found")[0] for fault in settings.check(config, SCHEMA)] == [
+    assert [fault.sentence.split(": found")[0] for fault in settings.check(config, SCHEMA)] == [
         "expression.target_sum",
         "geometry.max_outside",
     ]

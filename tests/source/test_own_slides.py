@@ -107,8 +107,9 @@ def test_samples_side_by_side_are_told_apart_by_their_prefix(version, matrix, tm
     check(find(tmp_path / "geo", prefix="GSM1_"), SECTION, False, tmp_path)
     check(find(tmp_path / "geo", prefix="GSM2_"), other, False, tmp_path)
     found = find(tmp_path / "geo")
-    assert "several samples (GSM1_A, GSM2_B); name the slide's in the column prefix" in (
-        found.missing["counts"]
+    assert (
+        "several samples (GSM1_A, GSM2_B); name the slide's in the column prefix"
+        in (found.missing["counts"])
     )
 
 
@@ -317,9 +318,7 @@ def test_a_table_makes_a_catalogue(tmp_path):
     made = from_table(tmp_path / "t.tsv", checksums=True)
     row = made.slides["A"]
     assert (row.tech, row.species, row.patient, row.status) == ("Visium", "human", "P1", "ok")
-    assert made.path("A", "counts") == str(
-        tmp_path / "data/outs/filtered_feature_bc_matrix.h5"
-    )
+    assert made.path("A", "counts") == str(tmp_path / "data/outs/filtered_feature_bc_matrix.h5")
     assert row.counts_bytes > 0
     assert len(row.coord_sha256) == 64
     assert made.slides["B"].status == "missing_file"

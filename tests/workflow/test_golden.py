@@ -35,12 +35,12 @@ from st1k4m.geometry import align_spots  # noqa: E402
 from st1k4m.join import build_anndata  # noqa: E402
 from st1k4m.report import build_report, draw_slide  # noqa: E402
 from st1k4m.run import settings  # noqa: E402
-from st1k4m.run.steps import PRODUCTS, REVISIONS, STALE_AFTER  # noqa: E402
+from st1k4m.run.steps import PRODUCTS, REVISIONS, STALE_AFTER, STEPS  # noqa: E402
 from st1k4m.source import open_dataset  # noqa: E402
 from st1k4m.tiles import cut_tiles, pack_tiles  # noqa: E402
 
 PATHS = PRODUCTS | {
-    "build_manifest": ("results/manifest.tsv", "results/summary.json"),
+    "build_manifest": tuple(STEPS["build_manifest"].makes.values()),
     "build_report": ("results/report/index.html", "results/report/cards.js"),
 }
 SLIDES = {"Golden_ST": "ST", "Golden_1.0+V": "Visium"}
@@ -156,9 +156,9 @@ def run_steps():
             sheet=f"results/report/tiles/{name}.jpg",
             page=f"results/report/slides/{name}.js",
         )
-    table, totals = PATHS["build_manifest"]
+    table, totals, references, _ = PATHS["build_manifest"]
     status = dict.fromkeys(SLIDES, ("selected", ""))
-    build_manifest.build_manifest("resources/catalogue.tsv", status, table, totals)
+    build_manifest.build_manifest("resources/catalogue.tsv", status, table, totals, references)
     build_report.build_report(table, totals, "results/report", "logs")
 
 

@@ -10,7 +10,7 @@ from st1k4m.dataset import SLIDE_NAME
 from st1k4m.run.steps import STALE_AFTER, STEPS
 
 # Rules that make no file: what is asked for, and what is only printed.
-NO_STEP = {"all", "plan", "describe"}
+NO_STEP = {"all", "plan", "describe", "remove_leftovers"}
 
 
 @pytest.fixture(scope="module")

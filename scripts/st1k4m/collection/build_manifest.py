@@ -1,6 +1,6 @@
 """All slides in one table, and the totals of what was found beside what was declared.
 
-Standard library only: the run that fails writes both in the process that drives it.
+A run that fails writes both in the process that drives it.
 """
 
 import contextlib
@@ -9,11 +9,15 @@ import io
 import json
 import os
 from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 from st1k4m.run.failures import read_failure
 from st1k4m.run.outputs import write_text
+from st1k4m.run.products import read_made, read_origins
 from st1k4m.run.steps import PRODUCTS, SLIDE_STEPS
+from st1k4m.run.text import escape
 from st1k4m.source import catalogue
 from st1k4m.source.bibliography import citations
 
@@ -21,6 +25,7 @@ COLUMNS = (
     "slide",
     "status",
     "stage",
+    "cause",
     "reason",
     "hint",
     "tech",
@@ -43,8 +48,9 @@ COLUMNS = (
     "tiles",
 )
 STATES = ("done", "failed", "excluded", "not_selected")
-#: How the reason of a slide begins whose run ended before it, which is no fault of the slide.
-UNFINISHED = "not finished"
+#: Why a slide that was selected is not done: its data or options, something else that went wrong in
+#: its job, or a run that ended before the slide's turn.
+CAUSES = ("bad_data", "error", "not_reached")
 #: Failed slides that the terminal names.
 NAMED = 20
 
@@ -54,8 +60,9 @@ def build_manifest(
     status: dict[str, tuple[str, str]],
     manifest: str | Path,
     summary: str | Path,
+    references: str | Path,
 ) -> None:
-    """Write the manifest and the summary from what stands in the working directory.
+    """Write the manifest, the summary and the studies from what stands in the working directory.
 
     Parameters
     ----------
@@ -67,9 +74,11 @@ def build_manifest(
         Where to write the table: tab-separated, one line a slide of the catalogue, :data:`COLUMNS`.
     summary
         Where to write the totals, JSON.
+    references
+        Where to write the studies that the selected slides come from, BibTeX.
     """
     slides = catalogue.read(catalogue_path)
-    rows = [_row(slides.slides[name], *status[name]) for name in slides.slides]
+    rows = list_slides(slides, status)
     table = io.StringIO()
     writer = csv.DictWriter(table, COLUMNS, delimiter="\t", lineterminator="\n", restval="")
     writer.writeheader()
@@ -77,16 +86,23 @@ def build_manifest(
     write_text(manifest, table.getvalue())
     totals = summarise(slides, rows)
     write_text(summary, json.dumps(totals, indent=1, ensure_ascii=False) + "\n")
+    write_citations(slides, status, references)
+
+
+def list_slides(
+    slides: catalogue.Catalogue, status: dict[str, tuple[str, str]]
+) -> list[dict[str, Any]]:
+    """Return a row a slide of the catalogue, by :data:`COLUMNS`, from what stands on the disk."""
+    return [_row(slides.slides[name], *status[name]) for name in slides.slides]
 
 
 def write_citations(
-    catalogue_path: str | Path, status: dict[str, tuple[str, str]], out: str | Path
+    slides: catalogue.Catalogue, status: dict[str, tuple[str, str]], out: str | Path
 ) -> None:
     """Write the BibTeX of the studies that the selected slides come from.
 
     Empty but for a comment where the dataset has no bibliography, as a folder may.
     """
-    slides = catalogue.read(catalogue_path)
     pmids = [row.pmid for name, row in slides.slides.items() if status[name][0] == "selected"]
     bib = ""
     for path in slides.bibs:
@@ -125,34 +141,93 @@ def summarise(slides: catalogue.Catalogue, rows: list[dict]) -> dict:
     }
 
 
-def describe(path: str | Path) -> str:
-    """Sum a manifest up for the terminal: how many slides are done, which failed and why.
+def describe(
+    rows: list[dict[str, Any]], results: str | Path, leftovers: Sequence[str], failed: bool
+) -> str:
+    """Sum up for the terminal: how many slides are done, which failed and why, and what to do.
 
-    Those that an interrupted run did not come to are named last.
+    Parameters
+    ----------
+    rows
+        As `list_slides` gives them.
+    results
+        The folder of the results.
+    leftovers
+        Slides that are not selected and have products here.
+    failed
+        Whether the run failed, so that ``failed.yaml`` was written.
     """
-    rows = read_manifest(path)
     states = Counter(row["status"] for row in rows)
-    failed = [row for row in rows if row["status"] == "failed"]
-    failed.sort(key=_is_unfinished)
+    wrong = [row for row in rows if row["status"] == "failed"]
+    wrong.sort(key=lambda row: row["cause"] == "not_reached")  # those are named last
     lines = [
         f"  FAILED {row['slide']} at {row['stage']}: {row['reason']}\n"
         f"    what to do: {row['hint']}\n"
         f"    log: logs/{row['stage']}/{row['slide']}.log"
-        for row in failed[:NAMED]
+        for row in wrong[:NAMED]
     ]
-    if len(failed) > NAMED:
-        lines.append(f"  ... and {len(failed) - NAMED} more")
+    if len(wrong) > NAMED:
+        lines.append(f"  ... and {len(wrong) - NAMED} more")
     counts = {state: f"{states[state]} {state.replace('_', ' ')}" for state in STATES}
-    if unfinished := sum(map(_is_unfinished, failed)):
-        counts["failed"] += f" ({unfinished} of them {UNFINISHED})"
+    if unfinished := sum(row["cause"] == "not_reached" for row in wrong):
+        counts["failed"] += f" ({unfinished} of them not finished)"
     lines.append(f"Slides: {', '.join(counts.values())}.")
-    lines.append(f"Look at {Path(path).parent / 'report/index.html'} or {path}.")
+    if failed and len(wrong) > unfinished:
+        lines.append(f"To go on without the failed slides, add --configfile {results}/failed.yaml")
+    if leftovers:
+        lines.append(
+            f"{results} holds products of {len(leftovers)} slides that are not selected, such as "
+            f"{leftovers[0]}: snakemake remove_leftovers lists and removes them."
+        )
+    lines.append(f"Look at {results}/report/index.html or {results}/manifest.tsv.")
     return "\n".join(lines)
 
 
-def _is_unfinished(row: dict[str, str]) -> bool:
-    """Whether a row of the manifest is of a slide that the run did not come to the end of."""
-    return row["reason"].startswith(UNFINISHED)
+def write_failed(rows: list[dict[str, Any]], out: str | Path) -> None:
+    """Write a configuration that excludes the slides whose jobs failed, with their reasons.
+
+    Without any, the file of an earlier run is removed.
+    """
+    failed = {
+        row["slide"]: f"{row['stage']}: {_cell(row['reason'])}"
+        for row in rows
+        if row["status"] == "failed" and row["cause"] != "not_reached"
+    }
+    if not failed:
+        Path(out).unlink(missing_ok=True)
+        return
+    lines = [
+        "# The slides that failed in the last run. To go on without them:",
+        "#   snakemake --cores N --configfile results/failed.yaml   (and your other options)",
+        "exclude:",
+        *(f"  {json.dumps(slide)}: {json.dumps(reason)}" for slide, reason in failed.items()),
+    ]
+    write_text(out, "".join(f"{line}\n" for line in lines))
+
+
+def find_leftovers(selected: Collection[str]) -> dict[str, list[str]]:
+    """Find products of slides that are not selected, by slide, in the working directory."""
+    found: dict[str, list[str]] = {}
+    for pattern in (path for products in PRODUCTS.values() for path in products):
+        folder, suffix = pattern.split("{slide}")
+        try:
+            names = sorted(os.listdir(folder))
+        except FileNotFoundError:
+            continue
+        for name in names:
+            slide = name.removesuffix(suffix)
+            if name.endswith(suffix) and slide not in selected and not name.startswith("."):
+                found.setdefault(slide, []).append(folder + name)
+    return dict(sorted(found.items()))
+
+
+def remove_leftovers(found: dict[str, list[str]], tell: Callable[[str], None]) -> None:
+    """Name the files that `find_leftovers` found, and remove each."""
+    for slide, paths in found.items():
+        tell(f"{slide}: {', '.join(paths)}")
+        for path in paths:
+            Path(path).unlink(missing_ok=True)
+    tell(f"removed the products of {len(found)} slides that are not selected")
 
 
 def _row(slide: catalogue.Slide, state: str, reason: str) -> dict:
@@ -171,30 +246,62 @@ def _row(slide: catalogue.Slide, state: str, reason: str) -> dict:
     return row | _outcome(slide.slide) if state == "selected" else row
 
 
-def _outcome(slide: str) -> dict:
-    """Say what became of a selected slide: its record, its failure, or where its chain stopped."""
-    failure = read_failure(slide)
-    if failure:
-        return {"status": "failed"} | {key: failure[key] for key in ("stage", "reason", "hint")}
+def _outcome(slide: str) -> dict[str, Any]:
+    """Say what became of a selected slide: its failure, where its chain stopped, or its record.
+
+    Only what is below ``results/`` decides whether it is done: ``work/`` may be removed.
+    """
+    if failure := read_failure(slide):
+        cause = "bad_data" if failure["final"] else "error"
+        return {"status": "failed", "cause": cause} | {
+            key: failure[key] for key in ("stage", "reason", "hint")
+        }
     for step, products in PRODUCTS.items():
-        if SLIDE_STEPS[step].optional:
-            continue
-        if not all(os.path.exists(product.format(slide=slide)) for product in products):
+        wanted = [path.format(slide=slide) for path in products if path.startswith("results/")]
+        if not SLIDE_STEPS[step].optional and not all(map(os.path.exists, wanted)):
             return {
                 "status": "failed",
-                "stage": step,
-                "reason": f"{UNFINISHED}: the run ended, or the job was killed, before this step",
+                "cause": "not_reached",
+                "stage": _reached(slide, step),
+                "reason": "not finished: the run ended, or the job was killed, before this step",
                 "hint": f"run the same command again; if it stays, read logs/{step}/{slide}.log",
             }
     try:
-        return {"status": "done", "reason": ""} | _found(slide)
+        found = _found(slide)
     except (ValueError, KeyError) as error:
-        return {
-            "status": "failed",
-            "stage": "build_anndata",
-            "reason": f"its record cannot be read: {error!r}",
-            "hint": f"remove results/records/{slide}.json and run the same command again",
-        }
+        return _wrong_product(f"results/records/{slide}.json", f"it cannot be read: {error!r}")
+    origins = {made.step: made for made in read_origins(f"results/records/{slide}.json")}
+    for step, path in (
+        ("build_anndata", f"results/anndata/{slide}.h5ad"),
+        ("build_anndata", f"results/ledger/{slide}.parquet"),
+        ("cut_tiles", f"results/tiles/{slide}.h5"),
+    ):
+        try:
+            made = read_made(path) if origins else None
+        except (OSError, ValueError) as error:
+            return _wrong_product(path, f"it cannot be opened ({escape(str(error))})")
+        if made != origins.get(step):
+            return _wrong_product(path, "it does not belong to the slide's record")
+    return {"status": "done", "reason": ""} | found
+
+
+def _reached(slide: str, step: str) -> str:
+    """Return the first step of the chain that has not left its product, for work/ tells more."""
+    for earlier, products in PRODUCTS.items():
+        paths = [path.format(slide=slide) for path in products]
+        if earlier == step or (paths and not all(map(os.path.exists, paths))):
+            return earlier
+    return step
+
+
+def _wrong_product(path: str, why: str) -> dict[str, Any]:
+    return {
+        "status": "failed",
+        "cause": "error",
+        "stage": "build_anndata",
+        "reason": f"{path}: {why}",
+        "hint": f"remove {path} and run the same command again",
+    }
 
 
 def _found(slide: str) -> dict:

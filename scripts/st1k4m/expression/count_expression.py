@@ -12,6 +12,7 @@ import numpy as np
 from st1k4m.errors import SlideError
 from st1k4m.expression import anndata_file, metrics
 from st1k4m.run.outputs import atomic
+from st1k4m.run.provenance import Made
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -34,6 +35,7 @@ def count_expression(
     options: dict,
     threads: int = 1,
     layout: dict | None = None,
+    made: Made | None = None,
 ) -> None:
     """Read the counts of a slide and write the expression of the spots that count.
 
@@ -63,6 +65,8 @@ def count_expression(
     layout
         Of a slide of one's own, see `st1k4m.source.catalogue.Catalogue.layout`; its parts
         ``counts`` and ``coord`` then say what is read, and spots that are not in tissue are dropped.
+    made
+        What the file is made from; it carries that.
 
     Raises
     ------
@@ -119,7 +123,7 @@ def count_expression(
     # Neither name holds on to the counts of all spots while those of the kept ones are written.
     del table
     found = found.of_spots(kept)
-    _write(out, found)
+    _write(out, found, made)
 
 
 def subset_expression(expression: str | Path, keep: np.ndarray, out: str | Path) -> None:
@@ -210,9 +214,7 @@ def _read_counts(
     return read_counts(counts, threads), {}
 
 
-def _read_spots(
-    slide: str, coord: str | Path, layout: dict | None
-) -> tuple[set[str], set[str]]:
+def _read_spots(slide: str, coord: str | Path, layout: dict | None) -> tuple[set[str], set[str]]:
     """Read the ids of the spots with a position, and of those said to be beside the tissue."""
     if not layout:
         return _read_ids(slide, Path(coord)), set()
@@ -275,7 +277,7 @@ def _drop_genes(table: _Table) -> _Table:
     return table.of_genes(in_spots >= least)
 
 
-def _write(out: str | Path, table: _Table) -> None:
+def _write(out: str | Path, table: _Table, made: Made | None = None) -> None:
     """Compute all that follows from the counts and write the file."""
     options = table.options
     table = _drop_genes(table)
@@ -293,7 +295,7 @@ def _write(out: str | Path, table: _Table) -> None:
         "total_counts": int(totals.sum()),
         "non_zeros": table.matrix.nnz,
     }
-    with atomic(out) as whole, anndata_file.create(whole) as file:
+    with atomic(out, made) as whole, anndata_file.create(whole) as file:
         anndata_file.write_frame(file, "obs", table.spots, {"barcode": table.barcodes} | obs)
         anndata_file.write_frame(
             file,

@@ -96,7 +96,9 @@ def _opened(slide: str, place: str) -> Iterator:
         try:
             yield file
         except (ValueError, EOFError) as error:
-            raise SlideError(slide, f"{place} is damaged: {error}", "copy the file again") from error
+            raise SlideError(
+                slide, f"{place} is damaged: {error}", "copy the file again"
+            ) from error
 
 
 def _read_text(slide: str, place: str, folder: str | Path, threads: int) -> Counts:

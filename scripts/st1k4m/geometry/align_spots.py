@@ -29,6 +29,7 @@ from st1k4m.geometry.correction import Correction, override_row, read_override
 from st1k4m.geometry.own_positions import find_contradiction, read_own_spots
 from st1k4m.geometry.spot_table import read_spots, write_spots
 from st1k4m.geometry.verdict import Verdict, judge
+from st1k4m.run.provenance import Made
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ def align_spots(
     options: dict,
     max_pixels: float | None = None,
     layout: dict | None = None,
+    made: Made | None = None,
 ) -> None:
     """Write where the spots of a slide are, in pixels of its image, and on their array.
 
@@ -106,6 +108,9 @@ def align_spots(
         Of a slide of one's own, see `st1k4m.source.catalogue.Catalogue.layout`; its parts ``coord``
         and ``image`` then say what is read. The table has a column ``selected`` more, and whether
         spots and image fit is judged by those in tissue.
+
+    made
+        What the file is made from; it carries that.
 
     Raises
     ------
@@ -177,7 +182,14 @@ def align_spots(
     for warning in facts["warnings"]:
         log.warning("%s: %s", slide, warning)
     write_spots(
-        out, placed, barcodes, measured, outside, facts, selected=own.selected if own else None
+        out,
+        placed,
+        barcodes,
+        measured,
+        outside,
+        facts,
+        selected=own.selected if own else None,
+        made=made,
     )
 
 

@@ -198,7 +198,9 @@ def _find_scale(
     if used == "inside":
         used = image.stem if image.stem in _KEYS else "hires"
     others = {
-        which: _size_of(slide, part[which], folder) for which in ("hires", "lowres") if which in part
+        which: _size_of(slide, part[which], folder)
+        for which in ("hires", "lowres")
+        if which in part
     }
     if used in _KEYS:
         key = _KEYS[used]
@@ -241,9 +243,7 @@ def _size_of(slide: str, place: str, folder: str | Path) -> tuple[int, int]:
     return header.width, header.height
 
 
-def _agree(
-    size: tuple[int, int], scale: float, other: tuple[int, int], other_scale: float
-) -> bool:
+def _agree(size: tuple[int, int], scale: float, other: tuple[int, int], other_scale: float) -> bool:
     """Tell whether two sizes are those of one image; each may be a pixel off by rounding."""
     room = 1 / scale + 1 / other_scale
     pairs = zip(size, other, strict=True)

@@ -10,6 +10,7 @@ from st1k4m.geometry.arrays import (
 )
 from st1k4m.geometry.coordinates import Coordinates
 from st1k4m.run.outputs import atomic
+from st1k4m.run.provenance import KEY, Made
 
 
 def read_spots(path: str | Path):
@@ -46,6 +47,7 @@ def write_spots(
     outside: np.ndarray,
     facts: dict,
     selected: np.ndarray | None = None,
+    made: Made | None = None,
 ) -> None:
     """Write the spots of a slide; the facts of the geometry go into the file's metadata.
 
@@ -70,5 +72,7 @@ def write_spots(
         | ({} if selected is None else {"selected": selected})
     )
     metadata = {b"st1k4m": json.dumps(facts, sort_keys=True, allow_nan=False).encode()}
+    if made:
+        metadata[KEY.encode()] = made.text.encode()
     with atomic(out) as path:
         pq.write_table(table.replace_schema_metadata(metadata), path)

@@ -5,7 +5,8 @@ import json
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import h5py
@@ -20,6 +21,7 @@ from st1k4m.geometry.spot_table import read_spots
 from st1k4m.join.ledger import make_ledger, refuse_empty
 from st1k4m.join.record import make_record
 from st1k4m.run.outputs import atomic, write_text
+from st1k4m.run.provenance import KEY, Made
 from st1k4m.tiles.store import StoreFacts, read_tiles
 
 log = logging.getLogger(__name__)
@@ -37,6 +39,7 @@ def build_anndata(
     study: dict,
     parameters: dict,
     annotation: str | Path | None = None,
+    made: Mapping[str, Made] | None = None,
 ) -> None:
     """Write a slide's AnnData, ledger and record.
 
@@ -58,6 +61,8 @@ def build_anndata(
         The options of each step, for the record.
     annotation
         The pathologist's labels, where the dataset has them.
+    made
+        By step, this one among them: what its product was made from. The record states all of it.
 
     Raises
     ------
@@ -70,13 +75,18 @@ def build_anndata(
     account = make_ledger(slide, names, _read_dropped(expression), table, tile_store.dropped)
     refuse_empty(slide, names, account)
     labels = _read_labels(annotation)
-    with atomic(anndata) as whole, _expression_of_kept(expression, names, account, whole) as x:
+    own = made["build_anndata"] if made else None
+    with atomic(anndata, own) as whole, _expression_of_kept(expression, names, account, whole) as x:
         facts = make_record(
             slide, study, parameters, _read_facts(x), geometry_facts, tile_store, account
         )
+        if made:
+            facts[KEY] = {step: asdict(origin) for step, origin in made.items()}
         facts["annotation"] = _count_labels(account, labels)
         _tell_unmatched(labels, facts)
         _write_anndata(whole, x, slide, account, tile_store, geometry_facts, labels, facts)
+    if own:
+        account = account.replace_schema_metadata({KEY: own.text})
     with atomic(ledger) as whole:
         pq.write_table(account, whole, compression="zstd")
     write_text(record, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
@@ -174,7 +184,9 @@ def _write_anndata(
         for part in ("options", "facts", "dropped"):
             del file["uns"][part]
         anndata_file.write(file["uns"], "spatial", {slide: _spatial(tiles, geometry)})
-        anndata_file.write(file["uns"], "st1k4m", _storable(record))
+        # what it was made from stands at the root of the file, as in all products
+        stored = {key: value for key, value in record.items() if key != KEY}
+        anndata_file.write(file["uns"], "st1k4m", _storable(stored))
 
 
 def _join_spots(

@@ -4,11 +4,11 @@ Standard library only, and seconds for a thousand slides: the run that fails bui
 """
 
 import json
-import re
 import statistics
 from pathlib import Path
 
 from st1k4m.collection import build_manifest
+from st1k4m.run.job import usage_path
 from st1k4m.run.outputs import write_text
 from st1k4m.run.steps import PRODUCTS
 
@@ -16,8 +16,6 @@ ASSETS = Path(__file__).parent / "assets"
 #: Of the manifest, for the gallery; what a slide's own card says comes on top.
 ROW = ("slide", "status", "stage", "reason", "hint", "tech", "species", "tissue", "pmid")
 CARD = ("spots", "dropped", "genes", "um_per_px", "tier", "flags", "medians", "picture")
-
-_DONE = re.compile(rb"done in ([\d.]+) s, peak memory (\d+) MB\s*$")
 
 
 def script_json(value) -> str:
@@ -87,7 +85,7 @@ def make_row(row: dict[str, str], folder: Path) -> dict:
 
 
 def time_steps(slides: list[str], logs: Path) -> list[dict]:
-    """Sum up what the jobs of each step took, from the last lines of their logs.
+    """Sum up what the jobs of each step took, from the files beside their logs.
 
     Returns
     -------
@@ -97,7 +95,7 @@ def time_steps(slides: list[str], logs: Path) -> list[dict]:
     """
     steps = []
     for step in PRODUCTS:
-        ended = [(*read_end(logs / step / f"{slide}.log"), slide) for slide in slides]
+        ended = [(*read_usage(logs / step / f"{slide}.log"), slide) for slide in slides]
         ended = [(seconds, memory, slide) for seconds, memory, slide in ended if memory]
         if ended:
             steps.append(
@@ -113,13 +111,10 @@ def time_steps(slides: list[str], logs: Path) -> list[dict]:
     return steps
 
 
-def read_end(log: Path) -> tuple[float, int]:
-    """Return seconds and peak MB from the last line of a job's log; zeros if it failed."""
+def read_usage(log: Path) -> tuple[float, int]:
+    """Return seconds and peak MB of a job by its log; zeros if it did not end well."""
     try:
-        with log.open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - 200))
-            found = _DONE.search(file.read())
-    except FileNotFoundError:
-        found = None
-    return (float(found[1]), int(found[2])) if found else (0.0, 0)
+        usage = json.loads(usage_path(log).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return 0.0, 0
+    return usage["seconds"], usage["peak_mb"]

@@ -23,6 +23,7 @@ from st1k4m.report.marks import (
     make_marks,
     thin_dropped,
 )
+from st1k4m.run.provenance import KEY, Made
 
 THUMBNAIL, TISSUE = 360, 1200  # longest sides in pixels
 MOST_GENES = 128  # variable genes that can be painted
@@ -42,6 +43,7 @@ def draw_slide(
     thumbnail: str | Path,
     sheet: str | Path,
     page: str | Path,
+    made: Made | None = None,
 ) -> None:
     """Draw a slide's pictures and write the data of its page.
 
@@ -59,6 +61,8 @@ def draw_slide(
         Where to write a sheet of sample tiles (JPEG).
     page
         Where to write card and data (JavaScript).
+    made
+        What the pictures are made from; they carry that, and the card its digest.
     """
     facts = json.loads(Path(record).read_text(encoding="utf-8"))
     dropped = read_dropped(ledger)
@@ -69,14 +73,16 @@ def draw_slide(
         spots = read_spots(file)
         group, side = join_spots(spots)
         genes = read_genes(file, group)
-    drawing.write_jpeg(overlay, draw_overlay(hires, facts, spots.centres, dropped))
-    drawing.write_jpeg(tissue, shrink.shrink(hires, TISSUE), quality=78)
+    drawing.write_jpeg(overlay, draw_overlay(hires, facts, spots.centres, dropped), made=made)
+    drawing.write_jpeg(tissue, shrink.shrink(hires, TISSUE), quality=78, made=made)
     thumb = draw_thumbnail(hires, facts, spots.centres, dropped)
-    drawing.write_jpeg(thumbnail, thumb)
-    drawing.write_jpeg(sheet, drawing.make_sheet(samples, SHEET_SIDE, SHEET_COLUMNS))
+    drawing.write_jpeg(thumbnail, thumb, made=made)
+    drawing.write_jpeg(sheet, drawing.make_sheet(samples, SHEET_SIDE, SHEET_COLUMNS), made=made)
 
     card = make_card(facts, spots, thumb.shape)
-    data = facts | {
+    if made:
+        card["made"] = made.digest
+    data = {key: value for key, value in facts.items() if key != KEY} | {
         "dropped": thin_dropped(dropped, facts),
         "histograms": [make_histogram(number, spots, facts) for number in NUMBERS],
         "marks": make_marks(spots, group, side, genes, facts),

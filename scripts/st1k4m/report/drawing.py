@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from st1k4m.run.outputs import atomic
+from st1k4m.run.provenance import Made
 
 # Green stands out from eosin, haematoxylin and glass alike; a dropped spot also differs in shape.
 KEPT = (0, 150, 70)
@@ -20,12 +21,14 @@ SMALLEST_DISC, SMALLEST_SQUARE = 2.5, 8.0
 DISC_TINT, SQUARE_TINT = 0.55, 0.25
 
 
-def write_jpeg(path: str | Path, image: np.ndarray, quality: int = 82) -> None:
-    """Write an RGB picture (h, w, 3) as JPEG."""
+def write_jpeg(
+    path: str | Path, image: np.ndarray, quality: int = 82, made: Made | None = None
+) -> None:
+    """Write an RGB picture (h, w, 3) as JPEG; it carries what it was made from."""
     import cv2
 
     _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    with atomic(path) as whole:
+    with atomic(path, made) as whole:
         whole.write_bytes(data.tobytes())
 
 

@@ -4,10 +4,13 @@ import errno
 import json
 import logging
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from st1k4m.errors import SlideError
+from st1k4m.errors import SlideError, StaleProductError
 from st1k4m.run.outputs import write_text
+from st1k4m.run.products import is_damaged
 from st1k4m.run.steps import PRODUCTS, STALE_AFTER
 from st1k4m.run.text import escape
 
@@ -20,6 +23,10 @@ _DISK = {
     errno.EPERM: ("permission was denied", "make the file readable, or its folder writable"),
     errno.EROFS: ("the file system is read-only", "choose another --directory"),
     errno.ENOENT: ("a file vanished while it was used", "bring the file back, then run again"),
+    errno.EFBIG: (
+        "a file grew larger than the file system or the limit of the user allows",
+        "raise the limit (ulimit -f), or choose another --directory",
+    ),
     errno.EIO: ("the disk could not be read or written", "check the disk, then run again"),
     errno.ESTALE: ("the file server lost the file", "run the same command again"),
 }
@@ -30,7 +37,7 @@ def failure_path(step: str, slide: str) -> Path:
     return Path("work/failed") / step / f"{slide}.json"
 
 
-def read_failure(slide: str) -> dict | None:
+def read_failure(slide: str) -> dict[str, Any] | None:
     """Return the record of the first step in the chain that failed for ``slide``, if any.
 
     Returns
@@ -39,18 +46,33 @@ def read_failure(slide: str) -> dict | None:
         ``slide``, ``stage``, ``reason``, ``hint``, ``final``.
     """
     for step in PRODUCTS:
-        path = failure_path(step, slide)
-        if path.exists():
-            return json.loads(path.read_text(encoding="utf-8"))
+        if failure := _read(failure_path(step, slide)):
+            return failure
     return None
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """Read one record; a damaged one (a power failure) says nothing, so it is removed, and said."""
+    try:
+        failure = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            "slide": path.name.removesuffix(".json"),
+            **{key: failure[key] for key in ("stage", "reason", "hint")},
+            "final": bool(failure.get("final")),
+        }
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        log.warning("%s is damaged and is removed: it counts as if it had not been there", path)
+        path.unlink(missing_ok=True)
+        return None
 
 
 def end_if_final(failure: Path, attempt: int) -> None:
     """Raise the recorded failure again if it is final: bad data is not tried twice."""
-    if attempt > 1 and failure.exists():
-        known = json.loads(failure.read_text(encoding="utf-8"))
-        if known["final"]:
-            raise SlideError(known["slide"], known["reason"], known["hint"])
+    known = _read(failure) if attempt > 1 else None
+    if known and known["final"]:
+        raise SlideError(known["slide"], known["reason"], known["hint"])
 
 
 def remove_stale_products(step: str, slide: str) -> None:
@@ -67,12 +89,25 @@ def forget_failures(step: str, slide: str) -> None:
             failure_path(earlier, slide).unlink(missing_ok=True)
 
 
-def explain(error: BaseException, log_file: str) -> tuple[str, str]:
-    """Return reason and hint for people; an unexpected error leaves its traceback in the log."""
+def explain(error: BaseException, log_file: str, reads: Iterable[str] = ()) -> tuple[str, str]:
+    """Return reason and hint for people; an unexpected error leaves its traceback in the log.
+
+    ``reads`` are the products that the job reads: one that is damaged is the reason, and is removed,
+    so that the same command makes it again.
+    """
     if isinstance(error, SlideError):
         log.error("%s", escape(str(error)))
+        if isinstance(error, StaleProductError):
+            Path(error.path).unlink(missing_ok=True)
         return error.what, error.hint
     log.error("unexpected error", exc_info=error)
+    if damaged := [path for path in reads if is_damaged(path)]:
+        for path in damaged:
+            Path(path).unlink(missing_ok=True)
+        return (
+            f"damaged, for it cannot be opened: {', '.join(damaged)}",
+            "it was removed: run the same command again",
+        )
     if isinstance(error, MemoryError):
         hint = "run fewer jobs at once: --resources mem_mb=TOTAL, or fewer --cores"
         return "the job ran out of memory", hint

@@ -4,16 +4,17 @@ All paths of the products are relative to the working directory of the run.
 """
 
 import contextlib
+import json
 import logging
 import os
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
-from st1k4m.errors import SlideError
+from st1k4m.errors import RunOverError, SlideError
 from st1k4m.run.failures import (
     end_if_final,
     explain,
@@ -22,6 +23,9 @@ from st1k4m.run.failures import (
     record_failure,
     remove_stale_products,
 )
+from st1k4m.run.outputs import ensure_run_is_on, join_run, write_text
+from st1k4m.run.products import read_made
+from st1k4m.run.provenance import Made, check_reads, check_same, plain, without_time
 from st1k4m.run.text import escape
 
 log = logging.getLogger(__name__)
@@ -29,7 +33,13 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def run(
-    step: str, slide: str, log_file: str, attempt: int = 1, threads: int = 1
+    step: str,
+    slide: str,
+    log_file: str,
+    attempt: int = 1,
+    threads: int = 1,
+    reads: Sequence[str] = (),
+    makes: Sequence[str] = (),
 ) -> Iterator[TextIO]:
     """Surround the work of one job.
 
@@ -44,11 +54,13 @@ def run(
     slide
         Name of the slide; empty for a job over all slides.
     log_file
-        The job's log; written anew.
+        The job's log; written anew. Time and memory go into a JSON file of the same name.
     attempt
         Which try this is. A :class:`SlideError` is final: a later try ends at once with it.
     threads
         Cores this job may use.
+    reads, makes
+        Files that the job reads and makes.
 
     Yields
     ------
@@ -58,24 +70,37 @@ def run(
     Raises
     ------
     SystemExit
-        With status 1 when the work failed.
+        With status 1 when the work failed, or another run began since the one of this job.
     """
     begin = time.monotonic()
+    try:
+        join_run()
+    except RunOverError as over:  # before anything of the other run's is touched
+        sys.exit(f"{step} {slide}: {over}")
     terminal = _send_output_to(log_file)
     _cap_threads(threads)
     log.info("%s %s", step, slide)
+    usage_path(log_file).unlink(missing_ok=True)
     failure = failure_path(step, slide) if slide else None
     try:
-        if slide:
+        if failure:
             end_if_final(failure, attempt)
             failure.unlink(missing_ok=True)
             remove_stale_products(step, slide)
         yield terminal
+        ensure_run_is_on()
         if slide:
             forget_failures(step, slide)
-        log.info("done in %.1f s, peak memory %.0f MB", time.monotonic() - begin, _peak_mb())
+        _date_after(reads, makes)
+        seconds, peak = time.monotonic() - begin, _peak_mb()
+        usage = {"seconds": round(seconds, 2), "peak_mb": round(peak)}
+        write_text(usage_path(log_file), json.dumps(usage))
+        log.info("done in %.1f s, peak memory %.0f MB", seconds, peak)
+    except RunOverError as over:
+        log.warning("%s", over)
+        sys.exit(1)
     except Exception as error:
-        reason, hint = map(escape, explain(error, log_file))
+        reason, hint = map(escape, explain(error, log_file, reads))
         log.error("failed after %.1f s, peak memory %.0f MB", time.monotonic() - begin, _peak_mb())
         if failure:  # first, for the terminal may be gone
             record_failure(failure, slide, step, reason, hint, isinstance(error, SlideError))
@@ -88,6 +113,22 @@ def run(
         sys.exit(1)
 
 
+def usage_path(log_file: str | Path) -> Path:
+    """Return where a job that is done leaves its time (seconds) and peak memory (MB)."""
+    return Path(f"{str(log_file).removesuffix('.log')}.json")
+
+
+def _date_after(reads: Iterable[str], makes: Iterable[str]) -> None:
+    """Date what was made after what was read, where the clock of a file server runs ahead.
+
+    Snakemake takes a product that is older than its input for one that was not made.
+    """
+    newest = max((os.stat(path).st_mtime_ns for path in reads if os.path.exists(path)), default=0)
+    for path in makes:
+        if os.path.exists(path) and os.stat(path).st_mtime_ns <= newest:
+            os.utime(path, ns=(newest + 1_000_000, newest + 1_000_000))
+
+
 def _send_output_to(log_file: str) -> TextIO:
     """Make the log file the process's output, and return the terminal it had."""
     Path(log_file).parent.mkdir(parents=True, exist_ok=True)
@@ -96,6 +137,10 @@ def _send_output_to(log_file: str) -> TextIO:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
+    if sys.stdout is None:  # it was closed when this process began
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stdout.reconfigure(line_buffering=True)
     logging.basicConfig(
         stream=sys.stderr,
@@ -125,7 +170,7 @@ def _peak_mb() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def run_script(step: str, job) -> contextlib.AbstractContextManager[TextIO]:
+def run_script(step: str, job: Any) -> contextlib.AbstractContextManager[TextIO]:
     """Surround the work of a rule's script; see `run`.
 
     Parameters
@@ -133,7 +178,7 @@ def run_script(step: str, job) -> contextlib.AbstractContextManager[TextIO]:
     step
         Name of the rule in this workflow; one that takes it in may have given it another.
     job
-        What the engine gives the script: wildcards, log, resources, threads.
+        What the engine gives the script: wildcards, log, resources, threads, input, output.
     """
     return run(
         step,
@@ -141,4 +186,52 @@ def run_script(step: str, job) -> contextlib.AbstractContextManager[TextIO]:
         job.log[0],
         job.resources.get("attempt", 1),
         job.threads,
+        [str(path) for path in job.input],
+        [str(path) for path in job.output],
     )
+
+
+#: Params that say where a file is, and so nothing about what is made of it.
+PLACES = {"counts", "coord", "image", "annotation"}
+
+
+def origins(step: str, job: Any, **reads: str | Sequence[str]) -> dict[str, Made]:
+    """Say what a job's products are made from, after comparing the products that it reads.
+
+    Parameters
+    ----------
+    step
+        The step.
+    job
+        What the engine gives the script. All its params count but those that are places of files.
+    **reads
+        By step: the product of it that this job reads, or several.
+
+    Returns
+    -------
+    dict
+        By step, this one last: what its product was made from.
+
+    Raises
+    ------
+    StaleProductError
+        The products do not belong together.
+    """
+    slide = job.wildcards.get("slide", "")
+    found = {}
+    for name, paths in reads.items():
+        first, *others = [paths] if isinstance(paths, str) else paths
+        found[name] = (first, read_made(first))
+        for other in others:
+            check_same(slide, first, found[name][1], other, read_made(other))
+    digests = check_reads(slide, found)
+    asked = statement(step, dict(job.params.items()), digests)
+    return {name: made for name, (_, made) in found.items() if made} | {step: asked}
+
+
+def statement(step: str, params: Mapping[str, Any], reads: Mapping[str, str]) -> Made:
+    """Say what a product of a step is made from, by the params of its rule."""
+    parameters = {name: value for name, value in params.items() if name not in PLACES}
+    revision, inputs = parameters.pop("revision"), parameters.pop("inputs", {})
+    inputs = {kind: without_time(identity) for kind, identity in inputs.items()}
+    return Made(step, revision, plain(parameters), inputs, dict(reads))

@@ -1,16 +1,61 @@
 """Files that appear whole or not at all."""
 
 import contextlib
+import hashlib
 import os
 import socket
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from st1k4m.errors import SlideError
+from st1k4m.errors import RunOverError, SlideError
+from st1k4m.run.products import stamp
+from st1k4m.run.provenance import Made
+
+#: Holds the token of the run that began last in this working directory.
+RUN_FILE = Path(".snakemake/st1k4m_run")
+#: Where a job finds the token of the run that it belongs to. Local jobs and those of Slurm take
+#: over the environment of the command that started them.
+RUN_VARIABLE = "ST1K4M_RUN"
+#: Files up to this size in bytes are written through to the disk before they are put in place, so
+#: that a power failure cannot leave them empty: it takes milliseconds.
+DURABLE = 1 << 20
+
+
+def begin_run() -> None:
+    """Begin a run: from now on jobs of earlier runs put no file in place here."""
+    token = uuid.uuid4().hex
+    os.environ.pop(RUN_VARIABLE, None)
+    write_text(RUN_FILE, token)
+    os.environ[RUN_VARIABLE] = token
+
+
+def join_run() -> None:
+    """Let this process belong to the run that started it; without such, to the one that is on."""
+    if token := _current_run():
+        os.environ.setdefault(RUN_VARIABLE, token)
+    ensure_run_is_on()
+
+
+def ensure_run_is_on() -> None:
+    """Raise `RunOverError` if another run began here after the one that this process belongs to."""
+    mine, current = os.environ.get(RUN_VARIABLE), _current_run()
+    if mine and current and mine != current:
+        raise RunOverError(
+            "another run began in this folder after the one that started this job, which leaves "
+            "its result out"
+        )
+
+
+def _current_run() -> str:
+    try:
+        return RUN_FILE.read_text(encoding="utf-8")
+    except OSError:
+        return ""
 
 
 @contextlib.contextmanager
-def atomic(path: str | Path) -> Iterator[Path]:
+def atomic(path: str | Path, made: Made | None = None) -> Iterator[Path]:
     """Give a path beside ``path`` to write to, and put the file in place when all went well.
 
     The name is one no other process uses. What a killed process left beside ``path`` is removed;
@@ -20,26 +65,49 @@ def atomic(path: str | Path) -> Iterator[Path]:
     ----------
     path
         Where the whole file shall appear; its folder is made.
+    made
+        What it was made from, to be written into an HDF5 file or a JPEG.
 
     Yields
     ------
     Path
         Where to write. The same folder, so that the final rename is atomic.
+
+    Raises
+    ------
+    RunOverError
+        Another run began meanwhile; the file is not put in place.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{path.name}."
+    host_here = _short_host()
     for leftover in os.scandir(path.parent):
         if leftover.name.startswith(prefix) and leftover.name.endswith(".tmp"):
             host, _, process = leftover.name[len(prefix) : -len(".tmp")].rpartition(".")
-            if host != socket.gethostname() or not _is_running(process):
+            if host != host_here or not _is_running(process):
                 Path(leftover.path).unlink(missing_ok=True)
-    temporary = path.with_name(f"{prefix}{socket.gethostname()}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{prefix}{host_here}.{os.getpid()}.tmp")
     try:
         yield temporary
+        if made:
+            stamp(temporary, path.suffix, made)
+        _make_durable(temporary)
+        ensure_run_is_on()
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _short_host() -> str:
+    """Return a name of this host that is short: it stands beside a slide's name in a file name."""
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _make_durable(path: Path) -> None:
+    if path.stat().st_size <= DURABLE:
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
 
 
 def _is_running(process: str) -> bool:

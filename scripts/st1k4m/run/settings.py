@@ -10,6 +10,7 @@ import functools
 import operator
 from collections.abc import Collection
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 from jsonschema import Draft202012Validator
@@ -38,7 +39,14 @@ def parse_texts(config: dict, schema_path: str | Path) -> None:
                 place[key] = yaml.safe_load(error.instance)
 
 
-def check(config: dict, schema_path: str | Path) -> list[str]:
+class Fault(NamedTuple):
+    """What is wrong with the configuration: the key at the top of it, and a sentence."""
+
+    key: str
+    sentence: str
+
+
+def check(config: dict, schema_path: str | Path) -> list[Fault]:
     """Hold a configuration to its schema.
 
     Parameters
@@ -50,14 +58,14 @@ def check(config: dict, schema_path: str | Path) -> list[str]:
 
     Returns
     -------
-    list of str
-        One sentence a fault: the key, what was found, what would be right. Empty if all is well.
+    list of Fault
+        Each says what was found and what would be right. Empty if all is well.
     """
     errors = _validator(schema_path).iter_errors(config)
     return [
-        fault
+        Fault(str(error.absolute_path[0]) if error.absolute_path else "", sentence)
         for error in sorted(errors, key=lambda error: [str(part) for part in error.path])
-        for fault in _sentences(error)
+        for sentence in _sentences(error)
     ]
 
 

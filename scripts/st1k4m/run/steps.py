@@ -96,8 +96,10 @@ _COLLECTION = (
             "manifest": "results/manifest.tsv",
             "summary": "results/summary.json",
             "citations": "results/citations.bib",
+            "complete": "work/manifest.complete",
         },
         ("build_anndata", "draw_slide"),
+        revision=2,
     ),
     Step(
         "build_report",

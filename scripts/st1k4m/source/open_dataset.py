@@ -72,6 +72,7 @@ def load(
     refresh: bool = False,
     checksums: bool = False,
     tell: Callable[[str], None] = log.info,
+    overwrite: bool = True,
 ) -> Catalogue:
     """Read the catalogue of ``dataset`` at ``path``; make it when it is not there yet.
 
@@ -87,6 +88,9 @@ def load(
         Read all files of a folder for their sha256. A hub tells those of its large files.
     tell
         Gets each line of `summary` when a catalogue was made.
+    overwrite
+        Whether a catalogue that is refreshed is written; otherwise the caller does it, when no run
+        is on that reads the old one.
 
     Raises
     ------
@@ -106,7 +110,8 @@ def load(
         _refuse_changed_tables(catalogue)
         return catalogue
     catalogue = join_catalogues([_make(name, checksums) for name in datasets])
-    write(catalogue, path)
+    if overwrite or not os.path.exists(path):
+        write(catalogue, path)
     for line in summary(catalogue):
         tell(line)
     return catalogue

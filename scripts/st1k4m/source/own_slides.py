@@ -129,7 +129,9 @@ def read_table(path: str | os.PathLike) -> list[dict[str, str]]:
     except OSError as error:
         raise CatalogueError(f"dataset: {path} cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise CatalogueError(f"{path}: byte {error.start} is not UTF-8; save it as UTF-8") from error
+        raise CatalogueError(
+            f"{path}: byte {error.start} is not UTF-8; save it as UTF-8"
+        ) from error
     header: list[str] = []
     rows: list[dict[str, str]] = []
     faults: list[str] = []
@@ -285,7 +287,9 @@ class _Folder:
 
     def inner(self, place: str) -> str:
         """Return a place below the folder, as one path."""
-        return place[len(self.root) :].replace(places.INSIDE, "/").lstrip("/") or places.name_of(place)
+        return place[len(self.root) :].replace(places.INSIDE, "/").lstrip("/") or places.name_of(
+            place
+        )
 
     def head(self, place: str) -> bytes:
         """Return the first bytes of a file's content; none where it cannot be read."""
@@ -435,11 +439,17 @@ def _choose_bin(
         wanted = next(iter(bins))
     if wanted not in bins:
         asked = f"no bin of {wanted} um" if wanted else "several bins and none of 8 um"
-        return folder, 0, _all_missing(
-            f"{asked} in {row['path']}, which has bins of {sizes} um; choose one in column bin"
+        return (
+            folder,
+            0,
+            _all_missing(
+                f"{asked} in {row['path']}, which has bins of {sizes} um; choose one in column bin"
+            ),
         )
     # Pictures may lie beside the bins' folders.
-    shared = [p for p in folder.places if not _BIN.search(folder.inner(p)) and p not in bins[wanted]]
+    shared = [
+        p for p in folder.places if not _BIN.search(folder.inner(p)) and p not in bins[wanted]
+    ]
     chosen = _Folder(folder.root, folder.prefix, dict.fromkeys(bins[wanted] + shared))
     pictures = (_HIRES, _LOWRES, _FULL)
     chosen.places = bins[wanted] + [
@@ -516,14 +526,17 @@ def _samples(folder: _Folder, found: list[str]) -> list[str]:
     """Return what several samples' files lie in or begin with; empty if there is one sample."""
     samples = set()
     for place in found:
-        inner = folder.inner(place).replace(folder.prefix, "", 1) if folder.prefix else (
-            folder.inner(place)
+        inner = (
+            folder.inner(place).replace(folder.prefix, "", 1)
+            if folder.prefix
+            else (folder.inner(place))
         )
         if _rank(inner) == 2:
             continue
         *folders, name = inner.split("/")
-        folders = [_ARCHIVE_END.sub("", part) if places.is_archive(part) else part
-                   for part in folders]
+        folders = [
+            _ARCHIVE_END.sub("", part) if places.is_archive(part) else part for part in folders
+        ]
         folders.append(_FILE_END.sub("", name.removesuffix(".gz")))
         kept = [part.strip("_.-") for part in folders if part not in _USUAL]
         samples.add("/".join(part for part in kept if part and not _BIN.fullmatch(part)))
@@ -542,7 +555,10 @@ def _take_counts(folder: _Folder, made: Recognised, ranked: list) -> None:
         files = ranked[0][2]
         lacking = [
             name
-            for role, name in (("barcodes", "barcodes.tsv"), ("features", "features.tsv or genes.tsv"))
+            for role, name in (
+                ("barcodes", "barcodes.tsv"),
+                ("features", "features.tsv or genes.tsv"),
+            )
             if role not in files
         ]
         made.missing["counts"] = (
@@ -574,7 +590,9 @@ def _take_positions(
         if scalefactors:
             made.parts["coord"]["scalefactors"] = (near or scalefactors)[0]
         if len(positions) > 1:
-            made.notes.append(f"positions of {folder.inner(positions[0])}, of {len(positions)} files")
+            made.notes.append(
+                f"positions of {folder.inner(positions[0])}, of {len(positions)} files"
+            )
 
 
 def _take_image(folder: _Folder, made: Recognised) -> None:
@@ -654,8 +672,7 @@ def _as_st(folder: _Folder, found: dict[str, list[str]], made: Recognised) -> Re
         made.parts["counts"] = {"format": "text", "matrix": found["counts"][0]}
     else:
         made.missing["counts"] = (
-            "no counts: no table of tab separated text with spots such as 10x13 "
-            f"{folder.among()}"
+            f"no counts: no table of tab separated text with spots such as 10x13 {folder.among()}"
         )
     if found["spots"]:
         made.parts["coord"] = {"format": "spot_file", "positions": found["spots"][0]}

@@ -122,7 +122,11 @@ def _list_members(file: BinaryIO, place: str, found: dict[str, int]) -> None:
         with zipfile.ZipFile(file) as archive:
             for member in archive.infolist():
                 _note_member(
-                    place, member.filename, member.file_size, found, lambda m=member: archive.open(m)
+                    place,
+                    member.filename,
+                    member.file_size,
+                    found,
+                    lambda m=member: archive.open(m),
                 )
         return
     with tarfile.open(fileobj=file, mode="r|*") as archive:

@@ -133,8 +133,10 @@ def read_tissue_positions(place: str, slide: str) -> Positions:
             )
         barcode = cells[column["barcode"]]
         if not barcode or barcode in seen:
-            what = f"barcode {barcode[:80]!r} is on line {seen[barcode]} already" if barcode else (
-                "there is no barcode"
+            what = (
+                f"barcode {barcode[:80]!r} is on line {seen[barcode]} already"
+                if barcode
+                else ("there is no barcode")
             )
             raise SlideError(slide, f"{where}: {what}", "remove one of the lines")
         seen[barcode] = line
@@ -252,7 +254,9 @@ def read_spot_file(place: str, slide: str) -> Positions:
         seen[barcode] = line
         selected = value.get("selected", "1").strip().lower()
         if selected not in ("0", "1", "true", "false", "0.0", "1.0"):
-            raise SlideError(slide, f"{where}: selected is {selected[:40]!r}, expected 0 or 1", _AGAIN)
+            raise SlideError(
+                slide, f"{where}: selected is {selected[:40]!r}, expected 0 or 1", _AGAIN
+            )
         barcodes.append(barcode)
         kept.append((float(selected in ("1", "true", "1.0")), row, col, y, x))
     if not barcodes:
@@ -371,9 +375,8 @@ def _checked(
             raise SlideError(
                 slide,
                 f"{place}: {name} of spot {barcodes[first][:80]} is {values[first]:g}",
-                "it must be a number" + (
-                    " of a row or column, from 0 on" if name.startswith("array") else ""
-                ),
+                "it must be a number"
+                + (" of a row or column, from 0 on" if name.startswith("array") else ""),
             )
     wrong = (in_tissue != 0) & (in_tissue != 1)
     if wrong.any():
@@ -387,7 +390,9 @@ def _checked(
     if len(set(barcodes)) < len(barcodes):
         seen: set[str] = set()
         twice = next(b for b in barcodes if b in seen or seen.add(b))
-        raise SlideError(slide, f"{place}: spot {twice[:80]!r} is there twice", "remove one of them")
+        raise SlideError(
+            slide, f"{place}: spot {twice[:80]!r} is there twice", "remove one of them"
+        )
     if row is not None:
         row, col = row.astype(np.int32), col.astype(np.int32)
     return Positions(

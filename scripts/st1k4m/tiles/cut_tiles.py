@@ -22,6 +22,7 @@ from st1k4m.image import decode
 from st1k4m.image.shrink import Shrinker
 from st1k4m.image.tissue_mask import tissue_mask
 from st1k4m.run.outputs import atomic
+from st1k4m.run.provenance import Made
 from st1k4m.tiles.squares import Squares, place_squares, tissue_share
 from st1k4m.tiles.store import _RawTiles
 from st1k4m.tiles.window import Window
@@ -42,6 +43,7 @@ def cut_tiles(
     slide: str,
     options: dict,
     threads: int = 1,
+    made: Made | None = None,
 ) -> None:
     """Cut the tiles of a slide and write its tile store.
 
@@ -63,6 +65,8 @@ def cut_tiles(
         ``tissue_threshold``, ``drop_off_tissue``, ``max_pixels``, as in ``config.yaml``.
     threads
         Cores to use.
+    made
+        What the store is made from; it carries that.
 
     Raises
     ------
@@ -86,7 +90,7 @@ def cut_tiles(
     compression = options["compression"] if options["pixels"] else None
 
     with contextlib.ExitStack() as stack:
-        store = stack.enter_context(atomic(out))
+        store = stack.enter_context(atomic(out, made))
         # where tiles stay as they are cut, each goes to its place at once
         direct = compression == "none" and not options["drop_off_tissue"]
         if direct:

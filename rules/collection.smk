@@ -9,6 +9,8 @@ rule build_manifest:
         ),
         summary=report("results/summary.json", caption="../report/summary.rst", category="Dataset"),
         citations="results/citations.bib",
+        # Not there after a failed run, which makes the others itself: so this rule runs again.
+        complete="work/manifest.complete",
     log:
         "logs/build_manifest.log",
     localrule: True
@@ -17,6 +19,7 @@ rule build_manifest:
     params:
         revision=REVISIONS["build_manifest"],
         status=STATUS,
+        catalogue=digest_of(str(CATALOGUE.slides)),
     script:
         "../scripts/build_manifest.py"
 
@@ -42,3 +45,16 @@ rule build_report:
         revision=REVISIONS["build_report"],
     script:
         "../scripts/build_report.py"
+
+
+# For people alone: removes what is left of slides that are not selected, after listing it.
+rule remove_leftovers:
+    log:
+        "logs/remove_leftovers.log",
+    localrule: True
+    conda:
+        "../envs/st1k4m.yaml"
+    params:
+        selected=SLIDES,
+    script:
+        "../scripts/remove_leftovers.py"

@@ -1,0 +1,113 @@
+"""Products as files: what one carries about its making, and whether it is whole."""
+
+import json
+import os
+from pathlib import Path
+
+from st1k4m.run.provenance import KEY, Made
+
+_JPEG_START, _JPEG_COMMENT = b"\xff\xd8", b"\xff\xfe"
+
+
+def read_made(path: str | os.PathLike[str]) -> Made | None:
+    """Read what a product says it was made from.
+
+    Returns
+    -------
+    Made or None
+        None where it says nothing.
+
+    Raises
+    ------
+    OSError, ValueError
+        The file cannot be read, or is damaged.
+    """
+    path = Path(path)
+    text = _READERS[path.suffix](path)
+    return Made.from_text(text) if text else None
+
+
+def read_origins(record: str | os.PathLike[str]) -> list[Made]:
+    """Read from a slide's record what its products were made from; nothing from a damaged one."""
+    try:
+        text = Path(record).read_text(encoding="utf-8")
+        return [Made(**made) for made in json.loads(text)[KEY].values()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def stamp(path: str | os.PathLike[str], suffix: str, made: Made) -> None:
+    """Write what a product was made from into it, while no one else knows of the file yet.
+
+    Parameters
+    ----------
+    path
+        An HDF5 file or a JPEG. The other formats state it when they are written.
+    suffix
+        Of the product's own name: ``.h5``, ``.h5ad`` or ``.jpg``.
+    made
+        What it was made from.
+    """
+    if suffix == ".jpg":
+        text = made.text.encode()
+        content = Path(path).read_bytes()
+        length = (len(text) + 2).to_bytes(2, "big")
+        Path(path).write_bytes(
+            _JPEG_START + _JPEG_COMMENT + length + text + content[len(_JPEG_START) :]
+        )
+        return
+    import h5py
+
+    with h5py.File(path, "r+") as file:
+        file.attrs[KEY] = made.text
+
+
+def is_damaged(path: str | os.PathLike[str]) -> bool:
+    """Whether a product that is there cannot be opened: it was cut short, or is empty."""
+    if not os.path.isfile(path) or Path(path).suffix not in _READERS:
+        return False
+    try:
+        read_made(path)
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, KeyError):
+        return True
+    return False
+
+
+def _from_hdf5(path: Path) -> str:
+    import h5py
+
+    with h5py.File(path) as file:
+        return str(file.attrs.get(KEY, ""))
+
+
+def _from_parquet(path: Path) -> str:
+    import pyarrow.parquet as pq
+
+    with open(path, "rb") as file:
+        metadata = pq.ParquetFile(file).schema_arrow.metadata or {}
+    return str(metadata.get(KEY.encode(), b"").decode())
+
+
+def _from_json(path: Path) -> str:
+    made = json.loads(path.read_text(encoding="utf-8")).get(KEY)
+    return json.dumps(made["build_anndata"]) if made else ""
+
+
+def _from_jpeg(path: Path) -> str:
+    with open(path, "rb") as file:
+        if file.read(2) != _JPEG_START:
+            raise ValueError(f"{path} is not a JPEG file")
+        if file.read(2) != _JPEG_COMMENT:
+            return ""
+        return file.read(int.from_bytes(file.read(2), "big") - 2).decode()
+
+
+_READERS = {
+    ".h5": _from_hdf5,
+    ".h5ad": _from_hdf5,
+    ".parquet": _from_parquet,
+    ".json": _from_json,
+    ".jpg": _from_jpeg,
+}

@@ -1,0 +1,181 @@
+"""What a product was made from: carried inside it, and compared by whoever joins products."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from st1k4m.errors import StaleProductError
+
+#: Files up to this size in bytes are identified by their content, as Snakemake does it: then one
+#: that was only touched is the same.
+SMALL = 1_000_000
+#: Length of a digest in hexadecimal digits: 64 bits.
+DIGITS = 16
+#: The name under which a product carries what it was made from.
+KEY = "made"
+
+
+@dataclass(frozen=True)
+class Made:
+    """What one product was made from.
+
+    Attributes
+    ----------
+    step
+        The step that made it.
+    revision
+        Of the step.
+    parameters
+        All options that the step was given, as JSON has them.
+    inputs
+        Identity of each file of the source that was read, by kind: SHA-256 or, of a large file, size;
+        see `file_identity` and `without_time`.
+    reads
+        Digest of each product that was read, by the step that made it.
+    """
+
+    step: str
+    revision: int
+    parameters: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
+    reads: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def digest(self) -> str:
+        """A short name of all of this: equal only for products of equal content."""
+        return digest_of(self.text)
+
+    @property
+    def text(self) -> str:
+        """All of this as one line of JSON."""
+        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=True)
+
+    @classmethod
+    def from_text(cls, text: str) -> "Made":
+        """Read what `text` gives.
+
+        Raises
+        ------
+        ValueError
+            The text is not of this form.
+        """
+        try:
+            return cls(**json.loads(text))
+        except (TypeError, json.JSONDecodeError) as error:
+            raise ValueError(f"not a statement of what a product was made from: {error}") from None
+
+
+def digest_of(text: str) -> str:
+    """Return the first `DIGITS` digits of the SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
+
+
+def plain(value: Any) -> Any:
+    """Return a value as it is after it was written to JSON and read again."""
+    return json.loads(json.dumps(value, sort_keys=True))
+
+
+def file_identity(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> str:
+    """Say which content of a file, or of several, is meant.
+
+    A newer time stamp is not enough: a file may be replaced by an older one (``cp -p``, ``mv``).
+
+    Returns
+    -------
+    str
+        Per file the SHA-256 (first digits) up to `SMALL` bytes, else size and time of the last
+        change in nanoseconds; ``missing`` for a file that is not there.
+    """
+    if isinstance(paths, str | os.PathLike):
+        paths = [paths]
+    return " ".join(_identify(Path(path)) for path in paths)
+
+
+def without_time(identity: str) -> str:
+    """Return what `file_identity` gave without times: a product is the same whenever it is made."""
+    return " ".join(part.partition(":")[0] for part in identity.split(" "))
+
+
+def _identify(path: Path) -> str:
+    try:
+        status = path.stat()
+        if status.st_size > SMALL:
+            return f"{status.st_size}:{status.st_mtime_ns}"
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:DIGITS]
+    except OSError:  # the job that reads the file says what is wrong with it
+        return "missing"
+
+
+def check_reads(slide: str, made: Mapping[str, tuple[str, Made | None]]) -> dict[str, str]:
+    """Compare products that are about to be joined, and return the digest of each.
+
+    Parameters
+    ----------
+    slide
+        Name of the slide.
+    made
+        By step: the path of the product, and what it carries.
+
+    Returns
+    -------
+    dict
+        Digests by step, for the product that is made from them.
+
+    Raises
+    ------
+    StaleProductError
+        A product carries nothing, is of another step or revision than the table of steps has, or
+        was made from another file than the one that is here. It names that product.
+    """
+    from st1k4m.run.steps import REVISIONS
+
+    digests: dict[str, str] = {}
+    for step, (path, origin) in made.items():
+        if origin is None or origin.step != step:
+            raise StaleProductError(slide, path, f"does not say that {step} made it")
+        if origin.revision != REVISIONS[step]:
+            raise StaleProductError(
+                slide,
+                path,
+                f"is of revision {origin.revision} of {step}, which is at {REVISIONS[step]}",
+            )
+        digests[step] = origin.digest
+    for path, origin in made.values():
+        for step, digest in (origin.reads if origin else {}).items():
+            if step in digests and digest != digests[step]:
+                raise StaleProductError(
+                    slide, path, f"was made from another {made[step][0]} than the one that is here"
+                )
+    return digests
+
+
+def check_same(slide: str, first: str, made: Made | None, second: str, other: Made | None) -> None:
+    """Compare two products of one job.
+
+    Raises
+    ------
+    StaleProductError
+        They were not made from the same; it names the second.
+    """
+    if made != other:
+        raise StaleProductError(slide, second, f"is not of the same job as {first}")
+
+
+def difference(old: Any, new: Any, name: str = "") -> str:
+    """Name the first option that differs between two sets of them, with both values."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            if old.get(key) != new.get(key):
+                where = f"{name}.{key}" if name else key
+                return difference(old.get(key), new.get(key), where)
+    return f"{name or 'value'} {_short(old)}, now {_short(new)}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

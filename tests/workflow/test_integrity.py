@@ -1,0 +1,296 @@
+"""Products that do not belong together never meet, and what is wrong is made again."""
+
+import json
+import os
+import shutil
+import signal
+import time
+
+import anndata
+import h5py
+import pytest
+import runs
+from st1k4m.collection import build_manifest
+from st1k4m.run.products import read_made, read_origins
+
+A, ST = "Sound_1.0+A", "Sound_ST"
+
+
+@pytest.fixture
+def workdir(sound_run, tmp_path):
+    """A copy of a finished run."""
+    return shutil.copytree(sound_run.workdir, tmp_path / "run", symlinks=True)
+
+
+def words_of(sound_run, workdir, *config):
+    return runs.command(workdir, "--config", f"dataset={sound_run.dataset}", *config)
+
+
+def states(workdir):
+    rows = build_manifest.read_manifest(workdir / "results/manifest.tsv")
+    return {row["slide"]: row["status"] for row in rows}
+
+
+def assert_that_products_agree(workdir, slide):
+    """Held without the workflow's own checks: tiles are those of the spots, made as recorded."""
+    adata = anndata.read_h5ad(workdir / f"results/anndata/{slide}.h5ad")
+    record = json.loads((workdir / f"results/records/{slide}.json").read_text())
+    with h5py.File(workdir / f"results/tiles/{slide}.h5") as store:
+        assert [name.decode() for name in store["barcode"][:, 0]] == adata.obs_names.tolist()
+        assert store.attrs["patch_size_target"] == record["tiles"]["patch_size_target"]
+        assert json.loads(store.attrs["made"]) == record["made"]["cut_tiles"]
+    with h5py.File(workdir / f"results/anndata/{slide}.h5ad") as file:
+        assert json.loads(file.attrs["made"]) == record["made"]["build_anndata"]
+
+
+@pytest.mark.parametrize(
+    ("product", "config"),
+    [
+        (f"results/tiles/{ST}.h5", ["tiles={size: 20}"]),
+        (f"results/tiles/{ST}.h5", []),
+        (f"work/expression/{ST}.h5ad", ["expression={min_genes: 3}"]),
+        (f"work/spots/{ST}.parquet", ["geometry={max_outside: 0.4}"]),
+        (f"results/records/{ST}.json", ["tiles={size: 20}"]),
+        (f"results/report/tissue/{ST}.jpg", ["tiles={size: 20}"]),
+    ],
+    ids=["tiles", "same options", "expression", "spots", "record", "picture"],
+)
+def test_a_job_that_outlives_its_driver_puts_nothing_in_place(
+    sound_run, workdir, tmp_path, product, config
+):
+    """Seen before: the store of other options in place, the record of these, "Nothing to be done"."""
+    (workdir / product).unlink()
+    marks, words = tmp_path / "marks", words_of(sound_run, workdir)
+    process = runs.start([*words, *config], deeds={product: "wait"}, marks=marks)
+    mark = marks / os.path.basename(product)
+    runs.wait_for(mark, process)
+    os.kill(process.pid, signal.SIGKILL)
+    assert runs.run([*words, "--unlock"]).returncode == 0
+    again = runs.run(words)
+    assert again.returncode == 0, again.stdout
+    before = runs.digests(workdir)
+    log = (workdir / f"logs/cut_tiles/{ST}.log").read_text()
+
+    mark.unlink()
+    runs.finish(process)  # its output is a pipe, which ends with the job
+    assert runs.digests(workdir) == before == runs.digests(sound_run.workdir)
+    assert (workdir / f"logs/cut_tiles/{ST}.log").read_text() == log or "cut_tiles" not in product
+    assert_that_products_agree(workdir, ST)
+
+
+def test_a_job_that_starts_after_another_run_began_touches_nothing(sound_run, workdir):
+    """As a cluster's queue may start it."""
+    before = runs.digests(workdir)
+    (workdir / ".snakemake/st1k4m_run").write_text("another")
+    code = (
+        "from st1k4m.run import job\n"
+        f"with job.run('cut_tiles', '{ST}', 'logs/cut_tiles/{ST}.log'): print('worked')"
+    )
+    words = [shutil.which("env"), f"PYTHONPATH={runs.REPOSITORY / 'scripts'}", "ST1K4M_RUN=mine"]
+    done = runs.run(
+        [
+            "sh",
+            "-c",
+            'cd "$1" && shift && exec "$@"',
+            "sh",
+            str(workdir),
+            *words,
+            runs.sys.executable,
+            "-c",
+            code,
+        ]
+    )
+    assert done.returncode == 1
+    assert "another run began" in done.stdout
+    assert runs.digests(workdir) == before
+
+
+def test_a_product_of_other_options_is_refused_by_name_and_made_again(sound_run, workdir, tmp_path):
+    other = tmp_path / "other"
+    done = runs.run(words_of(sound_run, other, "tiles={size: 20}", f"select={{slides: [{ST}]}}"))
+    assert done.returncode == 0, done.stdout
+    store = f"results/tiles/{ST}.h5"
+    shutil.copyfile(other / store, workdir / store)  # newer than the record
+    words = words_of(sound_run, workdir)
+    os.utime(workdir / f"work/spots/{ST}.parquet")  # nothing but time is new
+    runs.run([*words, "--touch"])
+    shutil.copyfile(other / store, workdir / store)
+    first = runs.run([*words, "--forcerun", "build_anndata"])
+    if first.returncode:
+        assert f"{store} was made from another" in first.stdout or f"{store}" in first.stdout
+        again = runs.run(words)
+        assert again.returncode == 0, again.stdout
+    assert_that_products_agree(workdir, ST)
+    assert states(workdir) == {A: "done", ST: "done"}
+
+
+@pytest.mark.parametrize("suffix", ["_coord.csv", "_count.csv"])
+def test_a_file_replaced_by_an_older_one_is_seen(sound_run, workdir, tmp_path, suffix):
+    dataset = shutil.copytree(sound_run.dataset, tmp_path / "dataset")
+    fresh = tmp_path / "fresh"
+    words = runs.command(fresh, "--config", f"dataset={dataset}")
+    assert runs.run(words).returncode == 0
+    (path,) = dataset.rglob(f"{ST}{suffix}")
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:-3]))
+    os.utime(path, (1_000_000_000, 1_000_000_000))
+    done = runs.run(words)
+    assert done.returncode == 0, done.stdout
+    kept = json.loads((fresh / f"results/records/{ST}.json").read_text())["spots"]
+    assert kept["in_counts" if "count" in suffix else "in_coord"] == len(lines) - 4
+    assert "Nothing to be done" in runs.run([*words, "-n"]).stdout
+
+
+def test_images_swapped_by_their_names_are_seen(sound_run, tmp_path):
+    dataset = shutil.copytree(sound_run.dataset, tmp_path / "dataset", copy_function=shutil.copy2)
+    words = runs.command(tmp_path / "run", "--config", f"dataset={dataset}")
+    assert runs.run(words).returncode == 0
+    first, second = sorted(dataset.rglob("image/*.png"))
+    first.rename(tmp_path / "aside")
+    second.rename(first)
+    (tmp_path / "aside").rename(second)
+    planned = runs.run([*words, "-n"]).stdout
+    assert planned.count("rule cut_tiles:") == 2
+
+
+def test_finished_slides_stay_done_without_work(sound_run, workdir):
+    shutil.rmtree(workdir / "work")
+    (workdir / f"results/overlay/{A}.jpg").unlink()
+    done = runs.run(words_of(sound_run, workdir))
+    assert done.returncode == 0, done.stdout
+    assert states(workdir) == {A: "done", ST: "done"}
+
+
+def test_changed_options_are_seen_without_snakemakes_records(sound_run, workdir):
+    shutil.rmtree(workdir / ".snakemake")
+    words = words_of(sound_run, workdir)
+    assert "Nothing to be done" in runs.run([*words, "-n"]).stdout
+    done = runs.run([*words, "expression={min_genes: 3}"])
+    assert done.returncode == 0, done.stdout
+    assert "2 slides were made with other options" in done.stdout
+    assert "min_genes 1, now 3" in done.stdout
+    for slide in (A, ST):
+        record = json.loads((workdir / f"results/records/{slide}.json").read_text())
+        assert record["parameters"]["expression"]["min_genes"] == 3
+        assert_that_products_agree(workdir, slide)
+
+
+@pytest.mark.parametrize(
+    "option", ["-n", "--list-rules", "--summary", "--dag", "--rulegraph", "--unlock", "--touch"]
+)
+def test_refresh_changes_nothing_but_in_a_run(sound_run, workdir, option):
+    path = workdir / "resources/catalogue.tsv"
+    text = path.read_text().replace("# note:", "# note: old,", 1)
+    path.write_text(text)
+    runs.run([*words_of(sound_run, workdir, "refresh=true"), option])
+    assert path.read_text() == text
+
+
+def test_refresh_waits_for_the_lock(sound_run, workdir, tmp_path):
+    """Seen before: the running run's catalogue replaced by a run that the lock refused."""
+    product = f"work/spots/{ST}.parquet"
+    (workdir / product).unlink()
+    marks, words = tmp_path / "marks", words_of(sound_run, workdir)
+    process = runs.start(
+        [*words, "--forcerun", "align_spots"], deeds={product: "wait"}, marks=marks
+    )
+    runs.wait_for(marks / os.path.basename(product), process)
+    path = workdir / "resources/catalogue.tsv"
+    before = path.stat().st_mtime_ns
+    refused = runs.run([*words, "refresh=true"])
+    assert refused.returncode != 0
+    assert path.stat().st_mtime_ns == before
+    (marks / os.path.basename(product)).unlink()
+    assert runs.finish(process).returncode == 0
+
+
+def test_everything_that_is_lost_is_made_again(sound_run, workdir):
+    lost = [
+        "results/citations.bib",
+        "results/report/core.js",
+        "results/report/report.css",
+        f"results/report/slides/{ST}.js",
+        f"results/report/thumbs/{ST}.jpg",
+        f"results/report/tissue/{A}.jpg",
+        f"results/report/tiles/{A}.jpg",
+    ]
+    for path in lost:
+        (workdir / path).unlink()
+    done = runs.run(words_of(sound_run, workdir))
+    assert done.returncode == 0, done.stdout
+    assert runs.digests(workdir) == runs.digests(sound_run.workdir)
+
+
+def test_an_input_dated_in_the_future_is_no_failure(sound_run, tmp_path):
+    dataset = shutil.copytree(sound_run.dataset, tmp_path / "dataset")
+    for path in dataset.rglob("*_coord.csv"):
+        os.utime(path, (time.time() + 900,) * 2)
+    words = runs.command(tmp_path / "run", "--config", f"dataset={dataset}")
+    done = runs.run(words)
+    assert done.returncode == 0, done.stdout
+    assert "Nothing to be done" in runs.run(words).stdout
+
+
+def test_closing_lines_are_of_this_run(sound_run, workdir):
+    shutil.rmtree(workdir / "results/anndata")
+    done = runs.run(
+        [*words_of(sound_run, workdir), "--until", "cut_tiles", "--forcerun", "cut_tiles"]
+    )
+    assert done.returncode == 0, done.stdout
+    assert "Slides: 0 done, 2 failed (2 of them not finished)" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "product", [f"work/expression/{ST}.h5ad", f"work/spots/{ST}.parquet", f"results/tiles/{ST}.h5"]
+)
+def test_a_truncated_product_is_named_removed_and_made_again(sound_run, workdir, product):
+    path = workdir / product
+    times = path.stat()
+    os.truncate(path, path.stat().st_size // 2)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    words = words_of(sound_run, workdir)
+    first = runs.run([*words, "--forcerun", "build_anndata"])
+    assert first.returncode != 0
+    assert f"damaged, for it cannot be opened: {product}" in first.stdout
+    assert not path.exists()
+    again = runs.run(words)
+    assert again.returncode == 0, again.stdout
+    assert runs.digests(workdir) == runs.digests(sound_run.workdir)
+
+
+def test_a_looping_link_in_the_dataset_is_no_file(sound_run, tmp_path):
+    dataset = shutil.copytree(sound_run.dataset, tmp_path / "dataset")
+    (dataset / "ST/image/loop.png").symlink_to(dataset / "ST/image/loop.png")
+    done = runs.run(runs.command(tmp_path / "run", "-n", "--config", f"dataset={dataset}"))
+    assert done.returncode == 0, done.stdout
+
+
+def test_standard_output_may_be_closed(sound_run, tmp_path):
+    words = words_of(sound_run, tmp_path / "run", f"select={{slides: [{ST}]}}")
+    done = runs.run(["sh", "-c", 'exec "$@" >&-', "sh", *words])
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_path_with_braces_works(sound_run, tmp_path):
+    dataset = shutil.copytree(sound_run.dataset, tmp_path / "data {x}")
+    done = runs.run(runs.command(tmp_path / "run", "--config", f"dataset={dataset}"))
+    assert done.returncode == 0, done.stdout
+
+
+def test_products_carry_what_they_were_made_from(sound_run):
+    origins = {
+        made.step: made for made in read_origins(sound_run.workdir / f"results/records/{ST}.json")
+    }
+    for step, product in (
+        ("count_expression", f"work/expression/{ST}.h5ad"),
+        ("align_spots", f"work/spots/{ST}.parquet"),
+        ("cut_tiles", f"results/tiles/{ST}.h5"),
+        ("build_anndata", f"results/anndata/{ST}.h5ad"),
+        ("build_anndata", f"results/ledger/{ST}.parquet"),
+    ):
+        assert read_made(sound_run.workdir / product) == origins[step]
+    picture = read_made(sound_run.workdir / f"results/overlay/{ST}.jpg")
+    assert picture.reads == {
+        "build_anndata": origins["build_anndata"].digest,
+        "cut_tiles": origins["cut_tiles"].digest,
+    }
