@@ -130,6 +130,7 @@ BROKEN_MTX = [
     ({"text": ""}, "is no matrix in Market Exchange format"),
     ({"text": HEAD}, "line 2: expected the numbers of rows, columns and counts, found ''"),
     ({"text": HEAD + "3 2\n"}, "line 2: expected the numbers of rows, columns and counts"),
+    ({"text": HEAD + "3 2 9999999999\n"}, "9,999,999,999 counts in a matrix of 3 x 2"),
     (
         {"text": HEAD + "2 3 0\n"},
         "is 2 x 3, but features has 3 features and barcodes 2 barcodes; "

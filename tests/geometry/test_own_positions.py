@@ -98,6 +98,11 @@ def test_an_image_of_another_size_needs_its_scale(align, tmp_path):
     spots, facts = align(folder, image=str(tmp_path / "he.png"), scale="0.8")
     assert np.allclose(spots["x"], SECTION.positions["pxl_col_in_fullres"] * 0.8)
     assert facts["um_per_px"] == pytest.approx(2.5, rel=1e-6)
+    turned = own_layouts.png(np.rot90(SECTION.image))
+    own_layouts.write(tmp_path / "turned.png", turned)
+    with pytest.raises(SlideError, match="has 920 x 1000 pixels") as error:
+        align(folder, image=str(tmp_path / "turned.png"))
+    assert "turn the image by a quarter" in error.value.hint
     # The hires image itself is known by its size.
     own_layouts.write(
         tmp_path / "copy.png", own_layouts.png(own_layouts.shrink(SECTION.image, 0.5))

@@ -423,3 +423,19 @@ def test_hest(tmp_path):
     (tmp_path / "hest/HEST_v1_1_0.csv").unlink()
     with pytest.raises(CatalogueError, match="has no metadata table"):
         open_dataset.load(str(tmp_path / "hest"), tmp_path / "d.tsv")
+
+
+def test_members_of_an_archive_are_never_written_under_their_own_names(tmp_path):
+    import tarfile
+
+    folder = own_layouts.write_outs(tmp_path / "outs", SECTION)
+    with tarfile.open(tmp_path / "evil.tar", "w") as tar:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and "analysis" not in path.parts:
+                tar.add(path, arcname=f"../../escaped/{path.relative_to(folder)}")
+    before = sorted(tmp_path.iterdir())
+    check(find(tmp_path / "evil.tar"), SECTION, False, tmp_path / "deep/work")
+    left = [path for path in sorted(tmp_path.rglob("*")) if "work" in path.parts]
+    assert [path.name for path in left if path.is_file()] == []
+    assert not (tmp_path.parent / "escaped").exists()
+    assert [p for p in sorted(tmp_path.iterdir()) if p.name != "deep"] == before

@@ -342,6 +342,12 @@ def _read_head(file: BinaryIO, slide: str, name: str) -> tuple[tuple[int, int, i
             f"{line[:60].decode(errors='replace')!r}",
             _AGAIN,
         ) from None
+    if min(height, width, count) < 0 or count > height * width:
+        raise SlideError(
+            slide,
+            f"{name}, line {number}: {count:,} counts in a matrix of {height:,} x {width:,}",
+            _AGAIN,
+        )
     if count and (b"pattern" in first or b"general" not in first):
         kind = " ".join(first.decode(errors="replace").split()[3:])
         raise SlideError(slide, f"{name} is a matrix of the kind {kind!r}, no counts", wanted)

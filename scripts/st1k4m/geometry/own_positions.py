@@ -224,13 +224,19 @@ def _find_scale(
         key = _KEYS[which]
         if key in factors and not _agree(size, 1.0, other, factors[key]):
             full = " x ".join(f"{side / factors[key]:.0f}" for side in other)
+            turned = _agree(size[::-1], 1.0, other, factors[key])
+            share = size[0] * factors[key] / other[0]
+            hint = "turn the image by a quarter as Space Ranger did, so that it looks like hires"
+            if not turned:
+                hint = (
+                    "give the image that was given to Space Ranger, or state in column scale how "
+                    f"many of its pixels make one of that ({share:.6g} by the widths)"
+                )
             raise SlideError(
                 slide,
                 f"{name} has {size[0]} x {size[1]} pixels, but {key} {factors[key]:g} and the "
                 f"{which} image of {other[0]} x {other[1]} imply {full}",
-                "give the image that was given to Space Ranger, or state in column scale how many "
-                f"of its pixels make one of that ({size[0] * factors[key] / other[0]:.6g} by the "
-                "widths)",
+                hint,
             )
     return 1.0, "full"
 
