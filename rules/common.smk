@@ -27,7 +27,7 @@ from st1k4m.run import job, outputs, settings
 from st1k4m.run.products import read_origins
 from st1k4m.run.provenance import difference, digest_of, file_identity
 from st1k4m.run.steps import REVISIONS, SLIDE_STEPS, STEPS
-from st1k4m.source import catalogue, open_dataset, own_slides, selection
+from st1k4m.source import catalogue, open_dataset, own_layout, selection
 
 
 def beside_snakefile(path):
@@ -150,7 +150,7 @@ def source(kind):
         if CATALOGUE.is_fetched(wildcards.slide) and kind != "annotation":
             return [path]
         part = CATALOGUE.layout(wildcards.slide, kind).get(kind)
-        files = own_slides.real_files(own_slides.files_of(part)) if part else [path]
+        files = own_layout.real_files(own_layout.files_of(part)) if part else [path]
         return [file for file in files if os.path.isfile(file) and os.access(file, os.R_OK)]
 
     return find

@@ -22,7 +22,7 @@ COLUMNS += ["pxl_row_in_fullres", "pxl_col_in_fullres"]
 
 @dataclass
 class Section:
-    """A section: positions of the whole array in full-resolution pixels, counts of those in tissue."""
+    """A section: the whole array in full-resolution pixels, counts of the spots in tissue."""
 
     positions: pd.DataFrame
     counts: sparse.csr_matrix
@@ -50,7 +50,7 @@ def make_section(hd=False, seed=0, antibodies=0, bin_um=8):
     rows, cols = rows.ravel(), cols.ravel()
     if hd:
         pitch = bin_um / 0.5
-        x, y = 400 - cols * pitch, 100 + rows * pitch
+        x, y = 960 - cols * pitch, 40 + (rows - 3) * pitch
         barcodes = [f"s_{bin_um:03d}um_{r:05d}_{c:05d}-1" for r, c in zip(rows, cols, strict=True)]
         factors = {
             "spot_diameter_fullres": pitch,
@@ -218,6 +218,6 @@ def pack(folder, archive):
 
 def row(slide, path, **columns):
     """Make a row of a table of slides."""
-    from st1k4m.source.own_slides import COLUMNS as names
+    from st1k4m.source.own_table import COLUMNS as names
 
     return dict.fromkeys(names, "") | {"slide": slide, "path": str(path)} | columns

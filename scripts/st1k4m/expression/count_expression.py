@@ -64,7 +64,7 @@ def count_expression(
         Threads that read the counts; the result does not depend on it.
     layout
         Of a slide of one's own, see `st1k4m.source.catalogue.Catalogue.layout`; its parts
-        ``counts`` and ``coord`` then say what is read, and spots that are not in tissue are dropped.
+        ``counts`` and ``coord`` then say what is read, and spots not in tissue are dropped.
     made
         What the file is made from; it carries that.
 

@@ -14,7 +14,7 @@ from st1k4m.errors import SlideError
 from st1k4m.expression import tenx
 from st1k4m.expression.dense_csv import Counts, read_counts
 from st1k4m.source import places
-from st1k4m.source.own_slides import ST_ID
+from st1k4m.source.st_folder import ST_ID
 
 _TAB_TO_COMMA = bytes.maketrans(b"\t", b",")
 # Where an AnnData file may hold raw counts, in the order in which they are tried.
@@ -31,7 +31,7 @@ def read_own_counts(
     slide
         Name of the slide: ids become ``<slide>_<barcode>``.
     part
-        The slide's ``counts`` part, see `st1k4m.source.own_slides.Recognised`.
+        The slide's ``counts`` part, see `st1k4m.source.own_layout.Recognised`.
     folder
         Where files in archives are unpacked for a moment.
     threads
@@ -108,10 +108,15 @@ def _read_text(slide: str, place: str, folder: str | Path, threads: int) -> Coun
     matrix, spots, genes = read.matrix, read.spots, read.genes
     if all(ST_ID.match(name) for name in genes):  # genes are its rows
         matrix, spots, genes = matrix.T.tocsr(), genes, spots
-        if len(set(spots)) < len(spots):
-            twice = next(spot for spot in spots if spots.count(spot) > 1)
-            raise SlideError(slide, f"{place}: spot {twice} is there twice", "remove one of them")
-    return Counts(matrix, [f"{slide}_{spot}" for spot in spots], genes, read.warnings)
+    warnings = read.warnings
+    if any("." in spot for spot in spots) and all(ST_ID.match(spot) for spot in spots):
+        # As an ST pipeline writes them once it has adjusted the positions: 11.98x7.03.
+        spots = ["x".join(str(round(float(part))) for part in spot.split("x")) for spot in spots]
+        warnings += ("spot ids were adjusted positions; they are rounded to those of the array",)
+    if len(set(spots)) < len(spots):
+        twice = next(spot for spot in spots if spots.count(spot) > 1)
+        raise SlideError(slide, f"{place}: spot {twice} is there twice", "remove one of them")
+    return Counts(matrix, [f"{slide}_{spot}" for spot in spots], genes, warnings)
 
 
 @contextlib.contextmanager

@@ -129,7 +129,7 @@ def _read_group(file: "h5py.File", path: Path, slide: str) -> TenxCounts:
             "barcodes",
             _AGAIN,
         )
-    builder = _Builder(slide, path, names, types, barcodes)
+    builder = _Builder(slide, path, names, types, barcodes, count)
     for begin in range(0, count, PIECE):
         end = min(begin + PIECE, count)
         builder.add(values[begin:end], places[begin:end], begin, starts)
@@ -149,7 +149,13 @@ class _Builder:
     """Collects the counts of genes, piece by piece, into the arrays of a CSR matrix."""
 
     def __init__(
-        self, slide: str, path: Path, names: list[str], types: list[str], barcodes: list[str]
+        self,
+        slide: str,
+        path: Path,
+        names: list[str],
+        types: list[str],
+        barcodes: list[str],
+        count: int,
     ) -> None:
         self.slide, self.path = slide, path
         self.names, self.types, self.barcodes = names, types, barcodes
@@ -168,12 +174,14 @@ class _Builder:
         if not self.is_gene.any():
             raise SlideError(
                 slide,
-                f"{path} has no feature of the type {GENES!r}, only {', '.join(sorted(set(types)))}",
+                f"{path} has no feature of the type {GENES!r}, only "
+                f"{', '.join(sorted(set(types)))}",
                 "give the matrix with the gene expression",
             )
         self.column = (np.cumsum(self.is_gene) - 1).astype(np.int32)
-        self.values: list[np.ndarray] = []
-        self.columns: list[np.ndarray] = []
+        # Room for every entry; what is not used is never touched, and costs nothing.
+        self.values, self.columns = np.empty(count, np.int32), np.empty(count, np.int32)
+        self.used = 0
         self.dropped: list[np.ndarray] = [np.empty(0, np.int64)]
 
     def add(self, values: np.ndarray, places: np.ndarray, begin: int, starts: np.ndarray) -> None:
@@ -202,8 +210,10 @@ class _Builder:
         if not keep.all():
             self.dropped.append(begin + np.flatnonzero(~keep))
             values, places = values[keep], places[keep]
-        self.values.append(values.astype(np.int32, copy=False))
-        self.columns.append(self.column[places])
+        end = self.used + len(values)
+        self.values[self.used : end] = values
+        self.columns[self.used : end] = self.column[places]
+        self.used = end
 
     def finished(self, starts: np.ndarray) -> "csr_matrix":
         """Return the matrix; ``starts`` are those of all entries of the file."""
@@ -213,7 +223,9 @@ class _Builder:
         if starts[-1] <= _LARGEST:
             starts = starts.astype(np.int32)
         shape = (len(self.barcodes), int(self.is_gene.sum()))
-        matrix = csr_matrix((_join(self.values), _join(self.columns), starts), shape=shape)
+        for array in (self.values, self.columns):
+            array.resize(self.used, refcheck=False)
+        matrix = csr_matrix((self.values, self.columns, starts), shape=shape)
         if not matrix.has_sorted_indices:
             matrix.sort_indices()
         if not matrix.has_canonical_format:
@@ -233,17 +245,6 @@ class _Builder:
             dict(sorted(Counter(kind for kind in self.types if kind != GENES).items())),
             software,
         )
-
-
-def _join(pieces: list[np.ndarray]) -> np.ndarray:
-    """Join int32 pieces to one array, giving up each piece once it is copied."""
-    whole = np.empty(sum(map(len, pieces)), np.int32)
-    done = 0
-    for number, piece in enumerate(pieces):
-        whole[done : done + len(piece)] = piece
-        done += len(piece)
-        pieces[number] = piece[:0].copy()
-    return whole
 
 
 def read_mtx(
@@ -282,12 +283,12 @@ def read_mtx(
         turned = (height, width) == (len(spots), len(ids))
         raise SlideError(
             slide,
-            f"{names['matrix']} is {height:,} x {width:,}, but {names['features']} has {len(ids):,} "
-            f"features and {names['barcodes']} {len(spots):,} barcodes"
+            f"{names['matrix']} is {height:,} x {width:,}, but {names['features']} has "
+            f"{len(ids):,} features and {names['barcodes']} {len(spots):,} barcodes"
             + ("; it lies the other way round" if turned else ""),
             "give the three files of one matrix: features are its rows, barcodes its columns",
         )
-    builder = _Builder(slide, Path(names["matrix"]), genes, types, spots)
+    builder = _Builder(slide, Path(names["matrix"]), genes, types, spots, count)
     places, owners, values = _read_entries(matrix, line, (height, width, count), slide, names)
     if (np.diff(owners) < 0).any():  # as programs other than Space Ranger write it
         order = np.argsort(owners, kind="stable")
@@ -341,6 +342,12 @@ def _read_head(file: BinaryIO, slide: str, name: str) -> tuple[tuple[int, int, i
             f"{line[:60].decode(errors='replace')!r}",
             _AGAIN,
         ) from None
+    if min(height, width, count) < 0 or count > height * width:
+        raise SlideError(
+            slide,
+            f"{name}, line {number}: {count:,} counts in a matrix of {height:,} x {width:,}",
+            _AGAIN,
+        )
     if count and (b"pattern" in first or b"general" not in first):
         kind = " ".join(first.decode(errors="replace").split()[3:])
         raise SlideError(slide, f"{name} is a matrix of the kind {kind!r}, no counts", wanted)

@@ -1,7 +1,7 @@
 """Spots of a slide of one's own, in pixels of the image that is used, with known array positions.
 
-Space Ranger states positions in pixels of the full-resolution image, which it does not keep. What it
-keeps, hires and lowres, are smaller by the scale factors in ``scalefactors_json.json``.
+Space Ranger states positions in pixels of the full-resolution image, which it does not keep. What
+it keeps, hires and lowres, are smaller by the scale factors in ``scalefactors_json.json``.
 """
 
 import json
@@ -18,7 +18,7 @@ from st1k4m.geometry.lattice import fit_lattice, tell_kind
 from st1k4m.source import places
 from st1k4m.source.positions import Positions, read_positions
 
-# Relative difference between the stated and the fitted micrometres per pixel that is a contradiction.
+# Relative difference of stated and fitted micrometres per pixel above which they contradict.
 # Both come from registering one lattice; Space Ranger's own differ by less than 0.1 %.
 CONTRADICTION = 0.01
 # Images in an AnnData file, the larger first, with their scale factors.
@@ -71,7 +71,7 @@ def read_own_spots(
     slide
         Name of the slide: ids become ``<slide>_<barcode>``.
     layout
-        The slide's ``coord`` and ``image`` parts, see `st1k4m.source.own_slides.Recognised`.
+        The slide's ``coord`` and ``image`` parts, see `st1k4m.source.own_layout.Recognised`.
     image
         The image that is used, where it is at hand.
     size
@@ -180,7 +180,7 @@ def _factors_inside(path: str) -> dict[str, float]:
         for library in file.get("uns/spatial", {}).values():
             if "scalefactors" in library:
                 found = {key: item[()] for key, item in library["scalefactors"].items()}
-                return {k: float(v) for k, v in found.items() if np.isscalar(v) and v == v}
+                return {k: float(v) for k, v in found.items() if isinstance(v, np.number)}
     return {}
 
 
@@ -224,13 +224,19 @@ def _find_scale(
         key = _KEYS[which]
         if key in factors and not _agree(size, 1.0, other, factors[key]):
             full = " x ".join(f"{side / factors[key]:.0f}" for side in other)
+            turned = _agree(size[::-1], 1.0, other, factors[key])
+            share = size[0] * factors[key] / other[0]
+            hint = "turn the image by a quarter as Space Ranger did, so that it looks like hires"
+            if not turned:
+                hint = (
+                    "give the image that was given to Space Ranger, or state in column scale how "
+                    f"many of its pixels make one of that ({share:.6g} by the widths)"
+                )
             raise SlideError(
                 slide,
                 f"{name} has {size[0]} x {size[1]} pixels, but {key} {factors[key]:g} and the "
                 f"{which} image of {other[0]} x {other[1]} imply {full}",
-                "give the image that was given to Space Ranger, or state in column scale how many "
-                f"of its pixels make one of that ({size[0] * factors[key] / other[0]:.6g} by the "
-                "widths)",
+                hint,
             )
     return 1.0, "full"
 
@@ -263,7 +269,8 @@ def _compare(
     if _agree(size, scale, other, other_scale):
         return
     implied = [
-        f"{' x '.join(f'{side / s:.0f}' for side in sides)} by {name} ({sides[0]} x {sides[1]} / {s:g})"
+        f"{' x '.join(f'{side / s:.0f}' for side in sides)} by {name} "
+        f"({sides[0]} x {sides[1]} / {s:g})"
         for name, sides, s in ((used, size, scale), (which, other, other_scale))
     ]
     raise SlideError(
@@ -298,8 +305,8 @@ def _refuse_misfit(
         f"{size[1]} pixels, so {size[0] / scale:.0f} x {size[1] / scale:.0f} where positions are "
         f"stated, but x runs from {x.min():.6g} to {x.max():.6g} and y from {y.min():.6g} to "
         f"{y.max():.6g}",
-        "give the image that belongs to these positions in column image (with column scale where it "
-        "is another size), or raise geometry.max_outside",
+        "give the image that belongs to these positions in column image (with column scale where "
+        "it is of another size), or raise geometry.max_outside",
     )
 
 

@@ -34,7 +34,7 @@ class Slide:
 
     ``source`` counts the catalogue's sources from 0. ``layout`` is empty for a slide in the
     dataset's own layout; for others it is JSON: ``name`` of the layout, and what
-    `st1k4m.source.own_slides.Recognised` has for ``counts``, ``coord``, ``image``, ``missing`` and
+    `st1k4m.source.own_layout.Recognised` has for ``counts``, ``coord``, ``image``, ``missing`` and
     ``notes``; the three paths are then absolute.
     """
 

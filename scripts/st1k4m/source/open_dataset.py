@@ -104,8 +104,8 @@ def load(
         if not matches(datasets, catalogue):
             raise CatalogueError(
                 f"{path} is the catalogue of {catalogue.dataset}, not of {AND.join(datasets)}: the "
-                "products beside it are that dataset's. Work in another directory (--directory), or "
-                "give refresh=true to make the catalogue anew here"
+                "products beside it are that dataset's. Work in another directory (--directory), "
+                "or give refresh=true to make the catalogue anew here"
             )
         _refuse_changed_tables(catalogue)
         return catalogue
@@ -153,8 +153,8 @@ def join_catalogues(catalogues: list[Catalogue]) -> Catalogue:
     if faults:
         more = f"\n  and {len(faults) - 10} more" if len(faults) > 10 else ""
         raise CatalogueError(
-            "dataset: slides of two sources have the same name; give your own slides other names, or "
-            "leave out one of the sources:\n  " + "\n  ".join(faults[:10]) + more
+            "dataset: slides of two sources have the same name; give your own slides other names, "
+            "or leave out one of the sources:\n  " + "\n  ".join(faults[:10]) + more
         )
     return Catalogue(
         AND.join(catalogue.dataset for catalogue in catalogues),
@@ -170,8 +170,8 @@ def _refuse_changed_tables(catalogue: Catalogue) -> None:
     for name, revision in catalogue.all_sources():
         if is_table(name) and os.path.isfile(name) and table_revision(name) != revision:
             raise CatalogueError(
-                f"{name} has changed since the catalogue was made; give refresh=true once to read it "
-                "again (slides whose row did not change are not built again)"
+                f"{name} has changed since the catalogue was made; give refresh=true once to read "
+                "it again (slides whose row did not change are not built again)"
             )
 
 

@@ -10,8 +10,11 @@ from pathlib import Path
 
 from st1k4m.dataset import check_name
 from st1k4m.errors import CatalogueError
-from st1k4m.source import own_slides, places
+from st1k4m.source import places
 from st1k4m.source.catalogue import Catalogue, Slide
+from st1k4m.source.own_layout import Recognised
+from st1k4m.source.own_slides import recognise
+from st1k4m.source.own_table import COLUMNS, read_table
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +47,7 @@ def from_table(path: str | os.PathLike, checksums: bool = False) -> Catalogue:
     Parameters
     ----------
     path
-        See `st1k4m.source.own_slides.read_table`.
+        See `st1k4m.source.own_table.read_table`.
     checksums
         Read the files of counts, coordinates and image for their sha256.
 
@@ -56,14 +59,14 @@ def from_table(path: str | os.PathLike, checksums: bool = False) -> Catalogue:
     path = os.path.realpath(path)
     slides = {}
     notes = [f"table of slides {path}"]
-    for row in own_slides.read_table(path):
-        found = own_slides.recognise(row)
+    for row in read_table(path):
+        found = recognise(row)
         slides[row["slide"]] = _make_row(row, found, checksums)
         log.info("%s: %s", row["slide"], found.layout or "not recognised")
     return Catalogue(path, table_revision(path), dict(sorted(slides.items())), notes)
 
 
-def _make_row(row: dict[str, str], found: own_slides.Recognised, checksums: bool) -> Slide:
+def _make_row(row: dict[str, str], found: Recognised, checksums: bool) -> Slide:
     made = Slide(row["slide"], found.tech, species=row["species"], tissue=row["tissue"])
     made.study, made.patient, made.block = row["study"], row["patient"], row["block"]
     if not found.tech and not found.missing:
@@ -111,9 +114,9 @@ def is_hest(folder: str) -> bool:
 def from_hest(folder: str | os.PathLike) -> Catalogue:
     """Make the catalogue of a folder of HEST-1k.
 
-    It holds ``st/{id}.h5ad``, ``wsis/{id}.tif`` and a metadata table, a CSV with the columns ``id``,
-    ``st_technology``, ``species``, ``organ`` and others. Samples of a technology that is none of
-    ours (Xenium) are left out, and a note says how many.
+    It holds ``st/{id}.h5ad``, ``wsis/{id}.tif`` and a metadata table, a CSV with the columns
+    ``id``, ``st_technology``, ``species``, ``organ`` and others. Samples of a technology that
+    is none of ours (Xenium) are left out, and a note says how many.
 
     Raises
     ------
@@ -168,7 +171,7 @@ def _hest_slide(folder: str, name: str, tech: str, row: dict[str, str]) -> Slide
     h5ad = os.path.join(folder, "st", f"{name}.h5ad")
     images = [os.path.join(folder, "wsis", f"{name}.{end}") for end in ("tif", "tiff")]
     image = next((path for path in images if os.path.isfile(path)), "")
-    found = own_slides.Recognised("hest", tech)
+    found = Recognised("hest", tech)
     found.parts = {
         "counts": {"format": "h5ad", "matrix": h5ad},
         "coord": {"format": "h5ad", "positions": h5ad},
@@ -181,7 +184,7 @@ def _hest_slide(folder: str, name: str, tech: str, row: dict[str, str]) -> Slide
         found.missing["image"] = f"there is no {images[0]}"
     species = row.get("species", "").strip()
     made = _make_row(
-        dict.fromkeys(own_slides.COLUMNS, "")
+        dict.fromkeys(COLUMNS, "")
         | {
             "slide": name,
             "species": HEST_SPECIES.get(species.lower(), species.lower()),

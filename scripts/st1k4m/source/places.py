@@ -80,10 +80,15 @@ def list_places(root: str, prefix: str = "") -> dict[str, int]:
     """
     found: dict[str, int] = {}
     if os.path.isdir(root):
-        for folder, folders, names in os.walk(root, followlinks=True):
-            depth = folder[len(root) :].count(os.sep)
+        seen: set[str] = set()
+        for folder, folders, names in os.walk(root, onerror=_raise, followlinks=True):
+            real = os.path.realpath(folder)
+            if real in seen:  # a link to a folder above, or to one that was there already
+                folders[:] = []
+                continue
+            seen.add(real)
             folders[:] = sorted(name for name in folders if not name.startswith("."))
-            if depth >= DEEPEST:
+            if folder[len(root) :].count(os.sep) >= DEEPEST:
                 folders[:] = []
             for name in names:
                 path = os.path.join(folder, name)
@@ -103,6 +108,10 @@ def list_places(root: str, prefix: str = "") -> dict[str, int]:
         # An archive whose own name has the prefix is that sample's; else its members may have it.
         found |= _list_archive(path)
     return {place: found[place] for place in sorted(found) if not prefix or wanted(place)}
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _list_archive(path: str) -> dict[str, int]:

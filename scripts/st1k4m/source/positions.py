@@ -67,7 +67,7 @@ def read_positions(slide: str, part: dict) -> Positions:
     slide
         For errors.
     part
-        The slide's ``coord`` part, see `st1k4m.source.own_slides.Recognised`.
+        The slide's ``coord`` part, see `st1k4m.source.own_layout.Recognised`.
 
     Raises
     ------
@@ -79,7 +79,9 @@ def read_positions(slide: str, part: dict) -> Positions:
         return read_h5ad(place, slide)
     if part["format"] == "spot_file":
         return read_spot_file(place, slide)
-    if places.first_bytes(place, 4) == b"PAR1":
+    with _naming_faults(slide, place):
+        first = places.first_bytes(place, 4)
+    if first == b"PAR1":
         return read_parquet(place, slide)
     return read_tissue_positions(place, slide)
 
@@ -160,11 +162,8 @@ def read_parquet(place: str, slide: str) -> Positions:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        with _naming_faults(slide, place), places.open_place(place) as file:
-            table = pq.ParquetFile(pa.BufferReader(file.read())).read()
-    except pa.ArrowException as error:
-        raise SlideError(slide, f"{place} is damaged: {error}", _AGAIN) from error
+    with _naming_faults(slide, place), places.open_place(place) as file:
+        table = pq.ParquetFile(pa.BufferReader(file.read())).read()
     lacking = [name for name in COLUMNS if name not in table.column_names]
     if lacking:
         raise SlideError(
@@ -180,7 +179,7 @@ def read_parquet(place: str, slide: str) -> Positions:
 
 
 def read_spot_file(place: str, slide: str) -> Positions:
-    """Read the spots of a Spatial Transcriptomics array, as spot detectors and pipelines write them.
+    """Read the spots of a Spatial Transcriptomics array, as detectors and pipelines write them.
 
     Any of these, tab or comma separated: columns ``x y new_x new_y pixel_x pixel_y selected`` with
     or without the last; ids such as ``10x13`` in the first column with ``X`` and ``Y`` in pixels;
@@ -218,7 +217,7 @@ def read_spot_file(place: str, slide: str) -> Positions:
             slide,
             f"{place}, line 1: no columns pixel_x and pixel_y; the header is "
             f"{' '.join(header)[:200]}",
-            "give a spot file with the columns x, y, pixel_x, pixel_y, or an id such as 10x13, X, Y",
+            "give a spot file with the columns x, y, pixel_x, pixel_y; or id (10x13), X, Y",
         )
     barcodes, kept = [], []
     seen: dict[str, int] = {}
@@ -295,7 +294,8 @@ def read_h5ad(place: str, slide: str) -> Positions:
     if spatial.ndim != 2 or spatial.shape[0] != len(obs) or spatial.shape[1] < 2:
         raise SlideError(
             slide,
-            f"{path}: obsm['spatial'] is {' x '.join(map(str, spatial.shape))} for {len(obs):,} spots",
+            f"{path}: obsm['spatial'] is {' x '.join(map(str, spatial.shape))} for {len(obs):,} "
+            "spots",
             "it must hold x and y of every spot in pixels",
         )
     known = {"array_row", "array_col"} <= set(obs.columns)
@@ -383,8 +383,8 @@ def _checked(
         first = int(np.argmax(wrong))
         raise SlideError(
             slide,
-            f"{place}: in_tissue of spot {barcodes[first][:80]} is {in_tissue[first]:g}, expected 0 "
-            "or 1",
+            f"{place}: in_tissue of spot {barcodes[first][:80]} is {in_tissue[first]:g}, "
+            "expected 0 or 1",
             _AGAIN,
         )
     if len(set(barcodes)) < len(barcodes):
