@@ -98,5 +98,9 @@ lock:
 	        || exit 1; \
 	done
 
+# The pictures of the README, from the demo's report; needs Chromium.
+pictures: demo
+	$(BIN)/python docs/pictures/make.py
+
 clean:
 	rm -rf demo bench .lint .mypy_cache .venv-extras .pytest_cache .ruff_cache .hypothesis

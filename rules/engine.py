@@ -214,7 +214,7 @@ def force(workflow: Any, paths: set[str], say: Callable[[str], None]) -> None:
 
 
 LISTED = 10
-"""Files of a job that the terminal and Snakemake's log list in full; of more only the first three."""
+"""Files of a job that terminal and log list in full; of more only the first three."""
 
 
 def shorten_lists(record: logging.LogRecord) -> bool:

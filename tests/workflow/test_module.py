@@ -98,3 +98,18 @@ def test_prefix_of_paths_is_refused_in_a_sentence(sound_run, importing):
     assert done.returncode != 0
     assert "leave `prefix` and `replace_prefix` out of the module" in done.stdout
     assert "Traceback" not in done.stdout
+
+
+def test_importing_workflow_can_write_manifest_and_report_after_a_failure(make_dataset, importing):
+    dataset = make_dataset([{"slide": "Good", "spots": 60}, {"slide": "Bad", "spots": 60}])
+    next(dataset.rglob("Bad.png")).unlink()
+    folder = importing(dataset, renamed=True)
+    with open(folder / "Snakefile", "a") as file:
+        file.write("\nonerror:\n    st1k4m.build_cohort_after_failure()\n")
+    words = words_of(folder, "--workflow-profile", REPOSITORY / "profiles/default")
+    done = runs.run([str(word) for word in words])
+    assert done.returncode != 0
+    assert "Slides: 1 done, 1 failed" in done.stdout
+    manifest = (folder / "results/manifest.tsv").read_text()
+    assert "\nBad\tfailed\t" in manifest
+    assert (folder / "results/report/index.html").exists()
