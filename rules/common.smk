@@ -59,6 +59,7 @@ else:
     engine.quote_interpreter()
     logger.addFilter(engine.shorten_lists)
     if "rich" in workflow.output_settings.log_handler_settings:
+        logger.addFilter(engine.keep_logs_off_the_display)
         engine.show_lines_of_jobs_above_the_bars()
 
 
