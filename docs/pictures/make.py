@@ -10,12 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-HERE = Path(__file__).resolve().parent
-REPOSITORY = HERE.parents[1]
-sys.path.insert(0, str(REPOSITORY / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
 import browser
 
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[1]
 LARGEST = 150_000  # bytes a picture
 # name, part of the address, height of the window in pixels
 VIEWS = [("gallery", "", 800), ("slide", "#view=slide&slide=Demo_Brain_Visium", 1120)]
