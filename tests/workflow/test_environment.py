@@ -1,5 +1,6 @@
 """The same dependencies wherever they are named."""
 
+import itertools
 import re
 import tomllib
 
@@ -45,7 +46,7 @@ def test_versions_for_the_tests_of_the_extras_name_every_extra_and_no_address():
     pins = (REPOSITORY / "envs/extras.txt").read_text()
     pinned = {line.split("==")[0].replace("_", "-") for line in pins.splitlines() if "==" in line}
     extras = project()["optional-dependencies"]
-    for dependency in sum(extras.values(), []):
+    for dependency in itertools.chain(*extras.values()):
         name = re.split(r"[><=\[]", dependency)[0].replace("_", "-")
         assert name in pinned or name == project()["name"]
     assert "://" not in pins
