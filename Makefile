@@ -47,7 +47,7 @@ EXTRAS_TESTS = $(shell grep --recursive --files-with-matches --include="test_*.p
 	$(PYTHON) -m venv --clear .venv-extras
 	.venv-extras/bin/python -m pip install --quiet --disable-pip-version-check \
 	    --constraint envs/extras.txt torch torchvision '.[workflow,$(EXTRAS)]' \
-	    hestcore mlcroissant spatialdata-io hypothesis pillow polars pytest pytest-xdist
+	    hestcore mlcroissant openslide-bin spatialdata-io hypothesis pillow polars pytest pytest-xdist
 	rm -rf .venv-extras/lib/python*/site-packages/st1k4m  # the tests import the one in scripts/
 	@# With a PyTorch for CPUs alone, the usual torchvision cannot register an operator that only
 	@# detection models use, and ends its import. Nothing here detects.
