@@ -105,7 +105,8 @@ def test_importing_workflow_can_write_manifest_and_report_after_a_failure(make_d
     next(dataset.rglob("Bad.png")).unlink()
     folder = importing(dataset, renamed=True)
     with open(folder / "Snakefile", "a") as file:
-        file.write("\nonerror:\n    st1k4m.build_cohort_after_failure()\n")
+        file.write("\nonstart:\n    st1k4m.begin()\n")
+        file.write("\nonerror:\n    st1k4m.end(failed=True)\n")
     words = words_of(folder, "--workflow-profile", REPOSITORY / "profiles/default")
     done = runs.run([str(word) for word in words])
     assert done.returncode != 0
