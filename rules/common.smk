@@ -48,17 +48,18 @@ if IS_MODULE:
     if path_modifier.prefix or getattr(path_modifier, "_prefix_replacements", None):
         raise WorkflowError(
             "this workflow's products always lie below the working directory: leave `prefix` and "
-            "`replace_prefix` out of the module. To tell its rules from yours: "
+            "`replace_prefix` out of the module. To keep its rules apart from yours: "
             "`use rule * from st1k4m as st1k4m_*`"
         )
     config = with_defaults(config)
 else:
-    import engine  # rules/engine.py: Snakemake finds modules beside an included file
+    import engine  # rules/engine.py: Snakemake finds modules in the folder of an included file
 
     engine.adapt()
     engine.quote_interpreter()
     logger.addFilter(engine.shorten_lists)
     if "rich" in workflow.output_settings.log_handler_settings:
+        logger.addFilter(engine.keep_logs_off_the_display)
         engine.show_lines_of_jobs_above_the_bars()
 
 
@@ -128,7 +129,7 @@ def options(section):
 
 
 def geometry_rows(wildcards):
-    """The rows of the geometry table that speak of the slide, as a param."""
+    """The rows of the geometry table that apply to the slide, as a param."""
     slide = CATALOGUE.slides[wildcards.slide]
     return settings.rows_for(GEOMETRY, slide.slide, slide.tech)
 
@@ -220,9 +221,9 @@ def needs(step):
 
 
 def decode_mb(image):
-    """Memory of decoding an image: few can only be decoded whole, and their headers tell which.
+    """Memory of decoding an image, in MB. The few that must be decoded whole are known by their header.
 
-    Asked for after a first try alone: to open every image would be a scan of the dataset.
+    Used only after a first try: opening every image would be a scan of the dataset.
     """
     from st1k4m.errors import SlideError
     from st1k4m.image import decode

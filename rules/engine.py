@@ -29,6 +29,7 @@ from typing import Any
 import snakemake.jobs
 from snakemake.logging import logger
 from snakemake.scheduling.job_scheduler import JobScheduler
+from snakemake_interface_logger_plugins.common import LogEvent
 
 
 def leave_missing_inputs_to_their_jobs(wait_for_files: Callable) -> Callable:
@@ -214,7 +215,7 @@ def force(workflow: Any, paths: set[str], say: Callable[[str], None]) -> None:
 
 
 LISTED = 10
-"""Files of a job that the terminal and Snakemake's log list in full; of more only the first three."""
+"""Files of a job that terminal and log list in full; of more only the first three."""
 
 
 def shorten_lists(record: logging.LogRecord) -> bool:
@@ -248,6 +249,18 @@ def quote_interpreter() -> None:
     """
     if not sys.executable.startswith("'"):
         sys.executable = shlex.quote(sys.executable)
+
+
+def keep_logs_off_the_display(record: logging.LogRecord) -> bool:
+    """Let the progress display not print the log of a job that failed: a filter of the logger.
+
+    It would print whole logs, and a traceback of its own for one that is not there: that of a step
+    which its group on a cluster did not reach. What failed, why and which log says so is in the
+    line of the job itself, and again in the summary.
+    """
+    if getattr(record, "event", None) == LogEvent.JOB_INFO:
+        record.log = []
+    return True
 
 
 def show_lines_of_jobs_above_the_bars() -> None:

@@ -1,13 +1,13 @@
-# The three files of a slide of a hub's dataset. A folder's files are read in place: then there is
-# nothing to fetch. No group: each transfer is a job of its own, so that `downloads` can cap them.
+# The three files of a slide on a hub; those of a folder are read in place. No group: each transfer is
+# a job of its own, so that `downloads` can limit them.
 #
-# With keep_downloads: false a file goes when the last job that reads it is done, and a later run
-# fetches it again for the step that needs it. No other step may take that for a change: so counts
-# have one reader, coordinates (70 bytes a spot) are always kept, and align_spots waits for a line
-# that says the image was fetched, not for the image; cut_tiles, which follows it, keeps that here.
+# With keep_downloads: false a file is removed when the last job that reads it is done, and a later run
+# fetches it again for the step that needs it. Other steps must not re-run because of this: counts have
+# one reader, coordinates (70 bytes a spot) are always kept, and align_spots depends on the marker file
+# {slide}.fetched instead of the image. cut_tiles, which follows it, keeps the image until then.
 #
-# Only the file's identity is a param: address, tries and timeout would fetch everything again when
-# they change, so the scripts read them from the catalogue and the configuration.
+# Only the file's identity is a param. A changed address, number of tries or timeout must not fetch
+# everything again, so the scripts read those from the catalogue and the configuration.
 
 fetched = str if config["keep_downloads"] else temp
 
@@ -28,7 +28,7 @@ rule fetch_counts:
         fetched("resources/files/counts/{slide}_count.csv"),
     log:
         "logs/fetch_counts/{slide}.log",
-    # A slide that is here is worked on before another is fetched: it bounds the disk.
+    # Work on a fetched slide before fetching another: this bounds the disk space.
     priority: -1
     localrule: config["fetch"]["on_submit_host"]
     conda:

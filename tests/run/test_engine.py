@@ -147,3 +147,24 @@ def test_lost_input_is_left_to_its_job_and_a_lost_output_is_not(engine):
     asyncio.run(wait(["image"], consider_local=set()))
     with pytest.raises(OSError, match="missing"):
         asyncio.run(wait(["tiles"], ignore_pipe_or_service=True))
+
+
+def test_long_lists_of_files_are_cut_and_short_ones_are_not(engine):
+    paths = [f"results/{number}.h5ad" for number in range(1, 1150)]
+    reason = "Missing output files: a; Input files updated by another job: " + ", ".join(paths)
+    record = SimpleNamespace(input=paths, output=paths[:10], reason=reason)
+    assert engine.shorten_lists(record) is True
+    assert record.input == [*paths[:3], "and 1,146 more"]
+    assert record.output == paths[:10]
+    assert record.reason == (
+        "Missing output files: a; Input files updated by another job: "
+        f"{', '.join(paths[:3])}, and 1,146 more"
+    )
+
+
+def test_interpreter_is_quoted_once_where_its_path_needs_it(engine, monkeypatch):
+    for path, quoted in (("/a b/python", "'/a b/python'"), ("/a/python", "/a/python")):
+        monkeypatch.setattr(engine.sys, "executable", path)
+        engine.quote_interpreter()
+        engine.quote_interpreter()
+        assert engine.sys.executable == quoted

@@ -1,5 +1,7 @@
 """The same dependencies wherever they are named."""
 
+import itertools
+import re
 import tomllib
 
 import yaml
@@ -38,3 +40,29 @@ def test_lock_has_every_direct_dependency_with_hashes_and_no_address():
         assert name in pinned
     assert "://" not in lock
     assert lock.count("--hash=sha256:") > len(pinned)
+
+
+def test_versions_for_the_tests_of_the_extras_name_every_extra_and_no_address():
+    pins = (REPOSITORY / "envs/extras.txt").read_text()
+    pinned = {line.split("==")[0].replace("_", "-") for line in pins.splitlines() if "==" in line}
+    extras = project()["optional-dependencies"]
+    for dependency in itertools.chain(*extras.values()):
+        name = re.split(r"[><=\[]", dependency)[0].replace("_", "-")
+        assert name in pinned or name == project()["name"]
+    assert "://" not in pins
+
+
+def test_lock_has_no_package_of_an_extra():
+    lock = (REPOSITORY / "requirements.txt").read_text()
+    for name in ("torch", "webdataset", "spatialdata", "datasets", "timm", "transformers"):
+        assert f"\n{name}==" not in lock
+
+
+def test_python_versions_are_the_same_everywhere():
+    classified = project()["requires-python"]
+    assert classified == ">=3.11,<3.15"
+    continuous = yaml.safe_load((REPOSITORY / ".github/workflows/ci.yml").read_text())
+    tried = continuous["jobs"]["test"]["strategy"]["matrix"]["python"]
+    assert tried == ["3.11", "3.12", "3.13", "3.14"]
+    for name in ("README.md", "Makefile", "docs/cluster.md"):
+        assert "3.11 to 3.14" in (REPOSITORY / name).read_text()

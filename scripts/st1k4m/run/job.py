@@ -4,6 +4,7 @@ All paths of the products are relative to the working directory of the run.
 """
 
 import contextlib
+import io
 import json
 import logging
 import os
@@ -141,7 +142,8 @@ def _send_output_to(log_file: str) -> TextIO:
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     if sys.stderr is None:
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stdout.reconfigure(line_buffering=True)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.INFO,

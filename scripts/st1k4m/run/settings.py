@@ -10,7 +10,7 @@ import functools
 import operator
 from collections.abc import Collection
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 from jsonschema import Draft202012Validator
@@ -25,7 +25,7 @@ GEOMETRY_COLUMNS = ("applies_to", "lattice", *LENGTHS, "source")
 LONGEST = 1e6
 
 
-def parse_texts(config: dict, schema_path: str | Path) -> None:
+def parse_texts(config: dict[str, Any], schema_path: str | Path) -> None:
     """Turn texts into the numbers and truth values that they spell, where the schema wants those.
 
     ``--config`` leaves nested values, and ``true``, as texts. Changes ``config``; a text that
@@ -46,7 +46,7 @@ class Fault(NamedTuple):
     sentence: str
 
 
-def check(config: dict, schema_path: str | Path) -> list[Fault]:
+def check(config: dict[str, Any], schema_path: str | Path) -> list[Fault]:
     """Hold a configuration to its schema.
 
     Parameters
@@ -69,7 +69,7 @@ def check(config: dict, schema_path: str | Path) -> list[Fault]:
     ]
 
 
-def options(config: dict, section: str, tech: str) -> dict:
+def options(config: dict[str, Any], section: str, tech: str) -> dict[str, Any]:
     """Return the options of ``section`` that hold for a technology."""
     return {**config[section], **config["technologies"].get(tech, {}).get(section, {})}
 
@@ -232,7 +232,7 @@ def _validator(schema_path: str | Path) -> Draft202012Validator:
     return Draft202012Validator(yaml.safe_load(Path(schema_path).read_text(encoding="utf-8")))
 
 
-def _sentences(error) -> list[str]:
+def _sentences(error: Any) -> list[str]:  # jsonschema's; its schema is a mapping here
     """Say in words what one error of jsonschema means; a wrong key among several is one each."""
     where = ".".join(str(part) for part in error.absolute_path)
     if error.validator == "additionalProperties" and isinstance(error.instance, dict):
@@ -257,7 +257,7 @@ def _unknown_key(where: str, key: str, known: list[str]) -> str:
     return f"{prefix}{key}: no such option; {meant}"
 
 
-def _expected(schema: dict) -> str:
+def _expected(schema: dict[str, Any]) -> str:
     if "anyOf" in schema:
         return " or ".join(_expected(choice) for choice in schema["anyOf"])
     if "enum" in schema:

@@ -4,8 +4,8 @@
 def escape(text: str) -> str:
     """Cut and escape what the data may say, for it goes to people's terminals."""
     known = "".join(c for c in set(text) if not c.isprintable() and c != "\n")
-    escapes = {c: c.encode("unicode_escape").decode() for c in known}
-    return text.translate(str.maketrans(escapes))[:2000]
+    escapes = {ord(c): c.encode("unicode_escape").decode() for c in known}
+    return text.translate(escapes)[:2000]
 
 
 def format_size(number: float) -> str:
