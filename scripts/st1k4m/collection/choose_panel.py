@@ -21,6 +21,8 @@ from st1k4m.collection.slide_genes import SlideGenes, count_spots, take_columns
 from st1k4m.errors import ConfigError, SlideError
 from st1k4m.formats import panel as panel_file
 from st1k4m.run.outputs import atomic, write_text
+from st1k4m.run.products import read_made
+from st1k4m.run.provenance import Made, digest_of, plain
 from st1k4m.run.steps import REVISIONS
 
 if TYPE_CHECKING:
@@ -465,8 +467,6 @@ def _stack(
         "log1p": {},
         "panel": {
             "name": name,
-            "step": "choose_panel",
-            "revision": REVISIONS["choose_panel"],
             "slides": np.array(slides, object),
             "chosen_from": group.train,
             "target_total": np.array([target[slide] for slide in slides]),
@@ -477,7 +477,7 @@ def _stack(
     spots = sum(count_spots(slide, genes.paths[slide]) for slide in slides)
     var = choice.table.set_index("gene")
     with (
-        atomic(path) as whole,
+        atomic(path, _origins(options, genes)) as whole,
         panel_file.create(whole, spots, var, columns, varm, uns) as writer,
     ):
         for place, slide in enumerate(slides):
@@ -502,6 +502,20 @@ def _stack(
                 | {column: values for column, values in totals.items() if column in columns},
                 spatial,
             )
+
+
+def _origins(options: PanelOptions, genes: SlideGenes) -> Made:
+    """Return what the panel is made from; all slides' AnnData files together have one digest."""
+    lines = []
+    for slide in genes.slides:
+        made = read_made(genes.paths[slide])
+        lines.append(f"{slide} {made.digest if made else ''}")
+    return Made(
+        "choose_panel",
+        REVISIONS["choose_panel"],
+        plain(asdict(options)),
+        reads={"build_anndata": digest_of("\n".join(lines))},
+    )
 
 
 def _ranks(genes: SlideGenes, choice: Choice) -> np.ndarray:
