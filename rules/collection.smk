@@ -58,3 +58,32 @@ rule remove_leftovers:
         selected=SLIDES,
     script:
         "../scripts/remove_leftovers.py"
+
+
+rule choose_panel:
+    input:
+        slides="results/collection/slides.tsv",
+        split=panel_split,
+        genes=panel_file(lambda options: options.genes),
+        renames=panel_file(lambda options: options.names.rename),
+        anndata=lambda wildcards: expand(
+            "results/anndata/{slide}.h5ad", slide=panel_slides(PANELS[wildcards.panel])
+        ),
+    output:
+        table="results/collection/panels/{panel}.tsv",
+        stacked="results/collection/panels/{panel}.h5ad",
+    log:
+        "logs/choose_panel/{panel}.log",
+    wildcard_constraints:
+        panel=r"\w+",
+    conda:
+        "../envs/st1k4m.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: attempt
+        * (12000 if PANELS[wildcards.panel].method == "slide_hvg" else 3000),
+        runtime=lambda wildcards, attempt: 240 * attempt,
+    params:
+        revision=REVISIONS["choose_panel"],
+        options=lambda wildcards: PANEL_CONFIGS[wildcards.panel],
+    script:
+        "../scripts/choose_panel.py"

@@ -20,6 +20,7 @@ IS_MODULE = not workflow.modifier.is_main_snakefile()
 
 sys.path.insert(0, f"{REPOSITORY}/scripts")
 
+from st1k4m.collection import panel_options
 from st1k4m.dataset import SLIDE_NAME
 from st1k4m.errors import CatalogueError, ConfigError
 from st1k4m.plan import costs
@@ -245,6 +246,57 @@ def tile_options(wildcards):
     return {name: found[name] for name in found if name != "format"} | {
         "pixels": found["format"] != "none"
     }
+
+
+def read_panels():
+    """The options of every panel that has slides in this run, by its name."""
+    panels = dict(config["panels"])
+    if config["dataset"] == "demo" and not panels:
+        with open(beside_snakefile("config/demo.yaml"), encoding="utf-8") as file:
+            panels = yaml.safe_load(file)["panels"]
+    try:
+        options = panel_options.read_panels(panels, config.get("splits") or {})
+    except ConfigError as error:
+        raise WorkflowError(f"the configuration cannot be used:\n{error}") from None
+    for name in [name for name, asked in options.items() if not panel_slides(asked)]:
+        if workflow.is_main_process:
+            tell(f"panels.{name}: none of this run's slides is selected, so it is not made.")
+        del options[name]
+    for name, asked in options.items() if workflow.is_main_process else ():
+        known = {slide: CATALOGUE.slides[slide].genes for slide in panel_slides(asked)}
+        known = {slide: int(genes) for slide, genes in known.items() if genes}
+        if warning := panel_options.foresee_losses(name, asked, known):
+            tell(f"WARNING: {warning}")
+    return options, {name: panels[name] for name in options}
+
+
+def panel_slides(options):
+    """Names of the slides of a panel."""
+    return [
+        slide
+        for slide in SLIDES
+        if options.takes({key: getattr(CATALOGUE.slides[slide], key) for key in PANEL_FACTS})
+    ]
+
+
+PANEL_FACTS = tuple(panel_options.SELECT.values())
+PANELS, PANEL_CONFIGS = read_panels()
+
+
+def panel_file(find):
+    """A file that the panel's options name, as an input; none if they name none."""
+
+    def of(wildcards):
+        path = find(PANELS[wildcards.panel])
+        return [beside_snakefile(path)] if path else []
+
+    return of
+
+
+def panel_split(wildcards):
+    """The split that a panel is chosen by, if it is."""
+    split = PANELS[wildcards.panel].split
+    return [f"results/collection/splits/{split}.tsv"] if split else []
 
 
 def wanted():

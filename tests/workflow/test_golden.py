@@ -28,7 +28,7 @@ GOLDEN = REPOSITORY / "tests" / "golden.json"
 if __name__ == "__main__":
     sys.path.insert(0, str(REPOSITORY / "scripts"))
 
-from st1k4m.collection import build_manifest  # noqa: E402
+from st1k4m.collection import build_manifest, choose_panel  # noqa: E402
 from st1k4m.expression import count_expression  # noqa: E402
 from st1k4m.expression.spot_names import read_spot_names  # noqa: E402
 from st1k4m.geometry import align_spots  # noqa: E402
@@ -42,6 +42,10 @@ from st1k4m.tiles import cut_tiles, pack_tiles  # noqa: E402
 PATHS = PRODUCTS | {
     "build_manifest": tuple(STEPS["build_manifest"].makes.values()),
     "build_report": ("results/report/index.html", "results/report/cards.js"),
+    "choose_panel": (
+        "results/collection/panels/golden.tsv",
+        "results/collection/panels/golden.h5ad",
+    ),
 }
 SLIDES = {"Golden_ST": "ST", "Golden_1.0+V": "Visium"}
 
@@ -160,6 +164,15 @@ def run_steps():
     status = dict.fromkeys(SLIDES, ("selected", ""))
     build_manifest.build_manifest("resources/catalogue.tsv", status, table, totals, references)
     build_report.build_report(table, totals, "results/report", "logs")
+    facts = "".join(f"{name}\t{tech}\thuman\tbreast\tG\t\n" for name, tech in SLIDES.items())
+    Path("slides.tsv").write_text("slide\ttech\tspecies\ttissue\tstudy\tpatient\n" + facts)
+    choose_panel.choose_panel(
+        "golden",
+        {"method": "overlap_hvg", "n": 10},
+        "slides.tsv",
+        "results/anndata",
+        *PATHS["choose_panel"],
+    )
 
 
 # -- what a file holds, in a few words that other machines say too
@@ -282,6 +295,8 @@ def find_raised(golden):
 
 def led_to(step):
     """Return the step and those before it, whose new revision makes it anew as well."""
+    if step == "choose_panel":
+        return {step, *led_to("build_anndata")}
     if step in ("build_manifest", "build_report"):  # they follow all that is named before them
         return set(list(REVISIONS)[: list(REVISIONS).index(step) + 1])
     return {step} | {earlier for earlier, later in STALE_AFTER.items() if step in later}

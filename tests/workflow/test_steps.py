@@ -40,11 +40,14 @@ def step_that_makes(path):
     return None
 
 
+def bare(path):
+    """A path of a rule without the constraints of its wildcards."""
+    return str(path).replace(f"{{slide,{SLIDE_NAME}}}", "{slide}").replace(r",\w+}", "}")
+
+
 def test_every_step_makes_what_its_rule_puts_out(rules):
     for name, step in STEPS.items():
-        assert sorted(step.makes.values()) == sorted(
-            str(path).replace(f"{{slide,{SLIDE_NAME}}}", "{slide}") for path in rules[name].output
-        ), name
+        assert sorted(step.makes.values()) == sorted(map(bare, rules[name].output)), name
 
 
 def test_every_step_reads_what_its_rule_takes_in(rules):

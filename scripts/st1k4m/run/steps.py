@@ -123,6 +123,14 @@ _COLLECTION = (
         ("build_manifest", "draw_slide"),
         revision=2,
     ),
+    Step(
+        "choose_panel",
+        {
+            "table": "results/collection/panels/{panel}.tsv",
+            "stacked": "results/collection/panels/{panel}.h5ad",
+        },
+        optional=True,
+    ),
 )
 
 STEPS = {step.name: step for step in (*_FETCHES, *_CHAIN, *_COLLECTION)}

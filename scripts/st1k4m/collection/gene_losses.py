@@ -1,0 +1,130 @@
+"""Which slides cost a panel how many genes.
+
+One slide with a small gene list empties an intersection: a targeted panel of 1,186 genes leaves
+at most 1,186 of 36,601 genes to all slides. Slides that have the same genes are one case.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What some slides with the same genes cost.
+
+    Attributes
+    ----------
+    slides
+        Their names.
+    had
+        How many genes they have.
+    removed
+        How many more genes would have their share of the slides without them.
+    """
+
+    slides: tuple[str, ...]
+    had: int
+    removed: int
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What all slides cost.
+
+    Attributes
+    ----------
+    kept
+        How many genes have their share of the slides.
+    every
+        How many genes any slide has.
+    single
+        What each set of slides costs by itself, the largest first; those that cost nothing are
+        left out.
+    together
+        What to leave out, one after the other, to win most genes: the slides, and how many genes
+        are kept then. At most five.
+    """
+
+    kept: int
+    every: int
+    single: list[Loss]
+    together: list[tuple[Loss, int]]
+
+
+def find_losses(had: np.ndarray | None, slides: Sequence[str], share: float) -> Losses | None:
+    """Count what each slide costs.
+
+    Parameters
+    ----------
+    had
+        (genes, slides) bool: which slide has which gene; None where a method asks for none.
+    slides
+        Names of the slides.
+    share
+        Of the slides, that must have a gene.
+
+    Returns
+    -------
+    Losses or None
+        None if ``had`` is None.
+    """
+    if had is None:
+        return None
+    sets = _group_equal(had)
+    profiles = np.stack([had[:, members[0]] for members in sets], axis=1)
+    sizes = np.array([len(members) for members in sets])
+    slide_names = [tuple(slides[member] for member in members) for members in sets]
+    counts = profiles.astype(np.int64) @ sizes
+    left = np.ones(len(sets), bool)
+    kept = int((counts >= _needed(share, sizes.sum())).sum())
+    gains = _gains(profiles, counts, sizes, left, share, kept)
+    single = [
+        Loss(slide_names[place], int(profiles[:, place].sum()), int(gains[place]))
+        for place in np.argsort(-gains, kind="stable")
+        if gains[place] > 0
+    ]
+    together: list[tuple[Loss, int]] = []
+    now = kept
+    while left.sum() > 1 and len(together) < 5:
+        gains = _gains(profiles, counts, sizes, left, share, now)
+        # Where none helps by itself, the set with the fewest genes may with the next.
+        order = np.lexsort((profiles.sum(axis=0), -gains))
+        place = next(number for number in order if left[number])
+        left[place] = False
+        counts = counts - sizes[place] * profiles[:, place]
+        now = int((counts >= _needed(share, sizes[left].sum())).sum())
+        loss = Loss(slide_names[place], int(profiles[:, place].sum()), int(gains[place]))
+        together.append((loss, now))
+    return Losses(kept, int(had.any(axis=1).sum()), single, together)
+
+
+def _needed(share: float, slides: int) -> int:
+    return max(1, math.ceil(share * slides - 1e-9))
+
+
+def _gains(
+    profiles: np.ndarray,
+    counts: np.ndarray,
+    sizes: np.ndarray,
+    left: np.ndarray,
+    share: float,
+    kept: int,
+) -> np.ndarray:
+    """Return how many more genes are kept without each set; the least for those that are gone."""
+    gains = np.full(len(sizes), np.iinfo(np.int64).min // 2)
+    for place in np.flatnonzero(left):
+        rest = int(sizes[left].sum() - sizes[place])
+        if rest:
+            without = counts - sizes[place] * profiles[:, place]
+            gains[place] = int((without >= _needed(share, rest)).sum()) - kept
+    return gains
+
+
+def _group_equal(had: np.ndarray) -> list[list[int]]:
+    groups: dict[bytes, list[int]] = {}
+    for column in range(had.shape[1]):
+        groups.setdefault(np.packbits(had[:, column]).tobytes(), []).append(column)
+    return list(groups.values())
