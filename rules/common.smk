@@ -20,6 +20,7 @@ IS_MODULE = not workflow.modifier.is_main_snakefile()
 
 sys.path.insert(0, f"{REPOSITORY}/scripts")
 
+from st1k4m.collection.split_options import SplitOptions
 from st1k4m.dataset import SLIDE_NAME
 from st1k4m.errors import CatalogueError, ConfigError
 from st1k4m.plan import costs
@@ -83,6 +84,11 @@ def read_configuration():
     slides = open_dataset.load(
         config["dataset"], CATALOGUE_PATH, refresh, config["checksums"], tell, overwrite=IS_MODULE
     )
+    for name, section in config["splits"].items() if not faults else ():
+        try:
+            SplitOptions.from_config(name, section)
+        except ConfigError as error:
+            sentences.append(str(error))
     try:
         selected, status = selection.select(slides, config["select"], config["exclude"])
     except ValueError as error:
@@ -109,6 +115,7 @@ except OSError as error:
 
 wildcard_constraints:
     slide=SLIDE_NAME,
+    split=r"\w+",
 
 
 def fact(name):
@@ -238,6 +245,12 @@ def cores(step):
     return lambda wildcards: costs.threads(step, CATALOGUE.slides[wildcards.slide])
 
 
+def leaks_options():
+    """What the target `leaks` checks, as a param: a file alone, or a section with options."""
+    asked = config["leaks"]
+    return {"file": asked} if isinstance(asked, str) else {"file": "", **asked}
+
+
 def tile_options(wildcards):
     """The options of the tiles, as a param; the format matters to cut_tiles only if it is none."""
     found = options("tiles")(wildcards)
@@ -256,6 +269,12 @@ def wanted():
         for path in step.makes.values()
         if not path.startswith("work/")
     ]
+
+
+def leaks_options():
+    """What the target `leaks` checks, as a param: a file alone, or a section with options."""
+    asked = config["leaks"]
+    return {"file": asked} if isinstance(asked, str) else {"file": "", **asked}
 
 
 def values(step, slide):
@@ -320,6 +339,8 @@ def end(failed):
 
     After a failure the manifest and the report are made here, for no job comes to it.
     """
+    if config["leaks"]:  # to find some is no failure of the run, and none was made
+        return
     from st1k4m.collection import build_manifest
 
     rows = build_manifest.list_slides(CATALOGUE, STATUS)

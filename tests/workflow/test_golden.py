@@ -28,12 +28,17 @@ GOLDEN = REPOSITORY / "tests" / "golden.json"
 if __name__ == "__main__":
     sys.path.insert(0, str(REPOSITORY / "scripts"))
 
-from st1k4m.collection import build_manifest  # noqa: E402
+from st1k4m.collection import (  # noqa: E402
+    build_manifest,
+    fingerprint_slide,
+    make_splits,
+    relate_slides,
+)
 from st1k4m.expression import count_expression  # noqa: E402
 from st1k4m.expression.spot_names import read_spot_names  # noqa: E402
 from st1k4m.geometry import align_spots  # noqa: E402
 from st1k4m.join import build_anndata  # noqa: E402
-from st1k4m.report import build_report, draw_slide  # noqa: E402
+from st1k4m.report import build_report, draw_collection, draw_slide  # noqa: E402
 from st1k4m.run import settings  # noqa: E402
 from st1k4m.run.steps import PRODUCTS, REVISIONS, STALE_AFTER, STEPS  # noqa: E402
 from st1k4m.source import open_dataset  # noqa: E402
@@ -42,6 +47,9 @@ from st1k4m.tiles import cut_tiles, pack_tiles  # noqa: E402
 PATHS = PRODUCTS | {
     "build_manifest": tuple(STEPS["build_manifest"].makes.values()),
     "build_report": ("results/report/index.html", "results/report/cards.js"),
+    "relate_slides": tuple(STEPS["relate_slides"].makes.values()),
+    "make_splits": ("results/collection/splits/study.tsv",),
+    "draw_collection": ("results/report/related.js",),
 }
 SLIDES = {"Golden_ST": "ST", "Golden_1.0+V": "Visium"}
 
@@ -145,6 +153,7 @@ def run_steps():
             parameters=options,
             annotation=data.path(name, "annotation") or None,
         )
+        fingerprint_slide.fingerprint_slide(adata, made["fingerprint_slide"][0], slide=name)
         draw_slide.draw_slide(
             adata,
             stores[0],
@@ -160,6 +169,23 @@ def run_steps():
     status = dict.fromkeys(SLIDES, ("selected", ""))
     build_manifest.build_manifest("resources/catalogue.tsv", status, table, totals, references)
     build_report.build_report(table, totals, "results/report", "logs")
+    tables = PATHS["relate_slides"]
+    relate_slides.relate_slides(
+        [f"results/records/{name}.json" for name in SLIDES],
+        [PRODUCTS["fingerprint_slide"][0].format(slide=name) for name in SLIDES],
+        *tables,
+        tables=[REPOSITORY / "config/relations.tsv"],
+        also_in=[REPOSITORY / "config/also_in.tsv"],
+    )
+    make_splits.make_splits(
+        tables[0],
+        tables[1],
+        PATHS["make_splits"][0],
+        name="study",
+        options=config["splits"]["study"],
+    )
+    page = PATHS["draw_collection"][0]
+    draw_collection.draw_collection(*tables[:2], PATHS["make_splits"], [], page)
 
 
 # -- what a file holds, in a few words that other machines say too
@@ -175,6 +201,9 @@ def describe(path):
         parts = {name: describe_array(table[name].to_numpy()) for name in table.column_names}
         facts = (table.schema.metadata or {}).get(b"st1k4m", b"{}")
         return parts | {"facts": describe_text(facts.decode())}
+    if path.suffix == ".npz":
+        with np.load(path) as file:
+            return {name: describe_array(file[name]) for name in file.files}
     if path.suffix == ".tar":
         with tarfile.open(path) as tar:  # the tiles themselves are those of the store
             names = tar.getnames()
@@ -282,7 +311,7 @@ def find_raised(golden):
 
 def led_to(step):
     """Return the step and those before it, whose new revision makes it anew as well."""
-    if step in ("build_manifest", "build_report"):  # they follow all that is named before them
+    if step not in STALE_AFTER:  # they follow all that is named before them
         return set(list(REVISIONS)[: list(REVISIONS).index(step) + 1])
     return {step} | {earlier for earlier, later in STALE_AFTER.items() if step in later}
 
