@@ -7,12 +7,16 @@
 #   both, fetch_image          ->  cut_tiles         ->  results/tiles/{slide}.h5
 #   all three                  ->  build_anndata     ->  results/anndata|ledger|records/{slide}
 #   its products               ->  draw_slide        ->  results/overlay/{slide}.jpg, results/report/
+#                                  fingerprint_slide ->  work/fingerprints/{slide}.npz
 #   all slides                 ->  build_manifest    ->  results/manifest.tsv, results/summary.json
 #                                  build_report      ->  results/report/index.html
+#                                  relate_slides     ->  results/collection/slides|relations|genes.tsv
+#   its tables                 ->  make_splits       ->  results/collection/splits/{split}.tsv
+#                                  draw_collection   ->  results/report/related.js
 #
 # Everything lies below the working directory: resources/ was downloaded or generated, work/ is
 # handed from step to step, results/ is for users, logs/<rule>/{slide}.log is one file per job.
-# The folder of a dataset is read in place. {slide} is the only wildcard.
+# The folder of a dataset is read in place. Wildcards: {slide}, and {split}, the name of a split.
 
 from snakemake.utils import min_version
 
@@ -42,6 +46,9 @@ rule all:
         expand(wanted(), slide=SLIDES),
         STEPS["build_manifest"].makes.values(),
         STEPS["build_report"].makes.values(),
+        STEPS["relate_slides"].makes.values(),
+        expand(STEPS["make_splits"].makes["split"], split=config["splits"]),
+        STEPS["draw_collection"].makes.values(),
     localrule: True
 
 

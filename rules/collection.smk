@@ -1,3 +1,104 @@
+# The collection over all slides: who is related to whom, and splits that keep relations together.
+
+
+rule fingerprint_slide:
+    input:
+        anndata="results/anndata/{slide}.h5ad",
+    output:
+        fingerprint="work/fingerprints/{slide}.npz",
+    log:
+        "logs/fingerprint_slide/{slide}.log",
+    group:
+        "slide"
+    conda:
+        "../envs/st1k4m.yaml"
+    resources:
+        **needs("fingerprint_slide"),
+    params:
+        **asked(
+            "fingerprint_slide",
+            revision=REVISIONS["fingerprint_slide"],
+        ),
+    script:
+        "../scripts/fingerprint_slide.py"
+
+
+rule relate_slides:
+    input:
+        records=expand("results/records/{slide}.json", slide=SLIDES),
+        fingerprints=expand("work/fingerprints/{slide}.npz", slide=SLIDES),
+        tables=[beside_snakefile(path) for path in config["relations"]["tables"]],
+        also_in=[beside_snakefile(path) for path in config["relations"]["also_in"]],
+    output:
+        slides="results/collection/slides.tsv",
+        relations="results/collection/relations.tsv",
+        genes="results/collection/genes.tsv",
+    log:
+        "logs/relate_slides.log",
+    conda:
+        "../envs/st1k4m.yaml"
+    resources:
+        mem_mb=1500,
+        runtime=30,
+    params:
+        revision=REVISIONS["relate_slides"],
+    script:
+        "../scripts/relate_slides.py"
+
+
+# The file of an earlier run stays until the new one is in place, for slides keep their parts.
+rule make_splits:
+    input:
+        slides="results/collection/slides.tsv",
+        relations="results/collection/relations.tsv",
+    output:
+        split=update("results/collection/splits/{split}.tsv"),
+    log:
+        "logs/make_splits/{split}.log",
+    localrule: True
+    conda:
+        "../envs/st1k4m.yaml"
+    params:
+        revision=REVISIONS["make_splits"],
+        options=lambda wildcards: config["splits"][wildcards.split],
+    script:
+        "../scripts/make_splits.py"
+
+
+rule draw_collection:
+    input:
+        slides="results/collection/slides.tsv",
+        relations="results/collection/relations.tsv",
+        splits=expand("results/collection/splits/{split}.tsv", split=config["splits"]),
+        panels=expand("results/collection/panels/{panel}.tsv", panel=config.get("panels", [])),
+    output:
+        page="results/report/related.js",
+    log:
+        "logs/draw_collection.log",
+    localrule: True
+    conda:
+        "../envs/st1k4m.yaml"
+    params:
+        revision=REVISIONS["draw_collection"],
+    script:
+        "../scripts/draw_collection.py"
+
+
+# For the terminal: every leak in a table or list of slides, with exit status 1 if there is any.
+rule leaks:
+    log:
+        "logs/leaks.log",
+    localrule: True
+    conda:
+        "../envs/st1k4m.yaml"
+    params:
+        leaks=leaks_options(),
+        tables=[beside_snakefile(path) for path in config["relations"]["tables"]],
+        also_in=[beside_snakefile(path) for path in config["relations"]["also_in"]],
+    script:
+        "../scripts/find_leaks.py"
+
+
 rule build_manifest:
     input:
         catalogue="resources/catalogue.tsv",
@@ -34,7 +135,17 @@ rule build_report:
         style="results/report/report.css",
         scripts=expand(
             "results/report/{name}.js",
-            name=["core", "gallery", "painting", "slide", "dataset", "start", "cards", "run"],
+            name=[
+                "core",
+                "gallery",
+                "painting",
+                "slide",
+                "dataset",
+                "collection",
+                "start",
+                "cards",
+                "run",
+            ],
         ),
     log:
         "logs/build_report.log",

@@ -21,6 +21,7 @@ IS_MODULE = not workflow.modifier.is_main_snakefile()
 sys.path.insert(0, f"{REPOSITORY}/scripts")
 
 from st1k4m.collection import panel_options
+from st1k4m.collection.split_options import SplitOptions
 from st1k4m.dataset import SLIDE_NAME
 from st1k4m.errors import CatalogueError, ConfigError
 from st1k4m.plan import costs
@@ -85,6 +86,11 @@ def read_configuration():
     slides = open_dataset.load(
         config["dataset"], CATALOGUE_PATH, refresh, config["checksums"], tell, overwrite=IS_MODULE
     )
+    for name, section in config["splits"].items() if not faults else ():
+        try:
+            SplitOptions.from_config(name, section)
+        except ConfigError as error:
+            sentences.append(str(error))
     try:
         selected, status = selection.select(slides, config["select"], config["exclude"])
     except ValueError as error:
@@ -111,6 +117,7 @@ except OSError as error:
 
 wildcard_constraints:
     slide=SLIDE_NAME,
+    split=r"\w+",
 
 
 def fact(name):
@@ -240,6 +247,12 @@ def cores(step):
     return lambda wildcards: costs.threads(step, CATALOGUE.slides[wildcards.slide])
 
 
+def leaks_options():
+    """What the target `leaks` checks, as a param: a file alone, or a section with options."""
+    asked = config["leaks"]
+    return {"file": asked} if isinstance(asked, str) else {"file": "", **asked}
+
+
 def tile_options(wildcards):
     """The options of the tiles, as a param; the format matters to cut_tiles only if it is none."""
     found = options("tiles")(wildcards)
@@ -311,6 +324,12 @@ def wanted():
     ]
 
 
+def leaks_options():
+    """What the target `leaks` checks, as a param: a file alone, or a section with options."""
+    asked = config["leaks"]
+    return {"file": asked} if isinstance(asked, str) else {"file": "", **asked}
+
+
 def values(step, slide):
     """The params of a step for one slide."""
     wildcards = SimpleNamespace(slide=slide)
@@ -373,6 +392,8 @@ def end(failed):
 
     After a failure the manifest and the report are made here, for no job comes to it.
     """
+    if config["leaks"]:  # to find some is no failure of the run, and none was made
+        return
     from st1k4m.collection import build_manifest
 
     rows = build_manifest.list_slides(CATALOGUE, STATUS)

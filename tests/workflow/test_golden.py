@@ -28,12 +28,18 @@ GOLDEN = REPOSITORY / "tests" / "golden.json"
 if __name__ == "__main__":
     sys.path.insert(0, str(REPOSITORY / "scripts"))
 
-from st1k4m.collection import build_manifest, choose_panel  # noqa: E402
+from st1k4m.collection import (  # noqa: E402
+    build_manifest,
+    choose_panel,
+    fingerprint_slide,
+    make_splits,
+    relate_slides,
+)
 from st1k4m.expression import count_expression  # noqa: E402
 from st1k4m.expression.spot_names import read_spot_names  # noqa: E402
 from st1k4m.geometry import align_spots  # noqa: E402
 from st1k4m.join import build_anndata  # noqa: E402
-from st1k4m.report import build_report, draw_slide  # noqa: E402
+from st1k4m.report import build_report, draw_collection, draw_slide  # noqa: E402
 from st1k4m.run import settings  # noqa: E402
 from st1k4m.run.steps import PRODUCTS, REVISIONS, STALE_AFTER, STEPS  # noqa: E402
 from st1k4m.source import open_dataset  # noqa: E402
@@ -46,6 +52,9 @@ PATHS = PRODUCTS | {
         "results/collection/panels/golden.tsv",
         "results/collection/panels/golden.h5ad",
     ),
+    "relate_slides": tuple(STEPS["relate_slides"].makes.values()),
+    "make_splits": ("results/collection/splits/study.tsv",),
+    "draw_collection": ("results/report/related.js",),
 }
 SLIDES = {"Golden_ST": "ST", "Golden_1.0+V": "Visium"}
 
@@ -149,6 +158,7 @@ def run_steps():
             parameters=options,
             annotation=data.path(name, "annotation") or None,
         )
+        fingerprint_slide.fingerprint_slide(adata, made["fingerprint_slide"][0], slide=name)
         draw_slide.draw_slide(
             adata,
             stores[0],
@@ -164,12 +174,27 @@ def run_steps():
     status = dict.fromkeys(SLIDES, ("selected", ""))
     build_manifest.build_manifest("resources/catalogue.tsv", status, table, totals, references)
     build_report.build_report(table, totals, "results/report", "logs")
-    facts = "".join(f"{name}\t{tech}\thuman\tbreast\tG\t\n" for name, tech in SLIDES.items())
-    Path("slides.tsv").write_text("slide\ttech\tspecies\ttissue\tstudy\tpatient\n" + facts)
+    tables = PATHS["relate_slides"]
+    relate_slides.relate_slides(
+        [f"results/records/{name}.json" for name in SLIDES],
+        [PRODUCTS["fingerprint_slide"][0].format(slide=name) for name in SLIDES],
+        *tables,
+        tables=[REPOSITORY / "config/relations.tsv"],
+        also_in=[REPOSITORY / "config/also_in.tsv"],
+    )
+    make_splits.make_splits(
+        tables[0],
+        tables[1],
+        PATHS["make_splits"][0],
+        name="study",
+        options=config["splits"]["study"],
+    )
+    page = PATHS["draw_collection"][0]
+    draw_collection.draw_collection(*tables[:2], PATHS["make_splits"], [], page)
     choose_panel.choose_panel(
         "golden",
         {"method": "overlap_hvg", "n": 10},
-        "slides.tsv",
+        tables[0],
         "results/anndata",
         *PATHS["choose_panel"],
     )
@@ -188,6 +213,9 @@ def describe(path):
         parts = {name: describe_array(table[name].to_numpy()) for name in table.column_names}
         facts = (table.schema.metadata or {}).get(b"st1k4m", b"{}")
         return parts | {"facts": describe_text(facts.decode())}
+    if path.suffix == ".npz":
+        with np.load(path) as file:
+            return {name: describe_array(file[name]) for name in file.files}
     if path.suffix == ".tar":
         with tarfile.open(path) as tar:  # the tiles themselves are those of the store
             names = tar.getnames()
@@ -297,7 +325,7 @@ def led_to(step):
     """Return the step and those before it, whose new revision makes it anew as well."""
     if step == "choose_panel":
         return {step, *led_to("build_anndata")}
-    if step in ("build_manifest", "build_report"):  # they follow all that is named before them
+    if step not in STALE_AFTER:  # they follow all that is named before them
         return set(list(REVISIONS)[: list(REVISIONS).index(step) + 1])
     return {step} | {earlier for earlier, later in STALE_AFTER.items() if step in later}
 

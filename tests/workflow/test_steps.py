@@ -6,11 +6,10 @@ import pytest
 from places import REPOSITORY
 from snakemake.api import SnakemakeApi
 from snakemake.settings.types import ConfigSettings, ResourceSettings
-from st1k4m.dataset import SLIDE_NAME
 from st1k4m.run.steps import STALE_AFTER, STEPS
 
 # Rules that make no file: what is asked for, and what is only printed.
-NO_STEP = {"all", "plan", "describe", "remove_leftovers"}
+NO_STEP = {"all", "plan", "describe", "leaks", "remove_leftovers"}
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +30,11 @@ def test_every_rule_is_a_step_and_every_step_a_rule(rules):
 
 
 def step_that_makes(path):
-    """The step that makes a file, if one does; the path may be of one slide or of any."""
+    """The step that makes a file, if one does; the path may be of one slide or split, or of any."""
     for step in STEPS.values():
         for pattern in step.makes.values():
-            before, _, after = pattern.partition("{slide}")
+            before, _, rest = pattern.partition("{")
+            after = rest.partition("}")[2]
             if path == pattern or (after and path.startswith(before) and path.endswith(after)):
                 return step.name
     return None
@@ -67,8 +67,14 @@ def test_every_step_has_a_script_of_its_name(rules):
 def test_what_is_stale_after_a_step():
     """By hand, from the picture in the Snakefile."""
     assert STALE_AFTER["draw_slide"] == ()
-    assert STALE_AFTER["build_anndata"] == ("draw_slide",)
-    tiles_and_all_after = ("cut_tiles", "build_anndata", "pack_tiles", "draw_slide")
+    assert STALE_AFTER["build_anndata"] == ("fingerprint_slide", "draw_slide")
+    tiles_and_all_after = (
+        "cut_tiles",
+        "build_anndata",
+        "fingerprint_slide",
+        "pack_tiles",
+        "draw_slide",
+    )
     assert STALE_AFTER["cut_tiles"] == tiles_and_all_after[1:]
     assert STALE_AFTER["count_expression"] == tiles_and_all_after
     assert STALE_AFTER["align_spots"] == tiles_and_all_after

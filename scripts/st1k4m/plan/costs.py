@@ -88,6 +88,7 @@ STEPS = {
     "build_anndata": Step(
         0.4, {"nonzeros_m": 0.001, "spots_k": 0.004}, 160, {"nonzeros_m": 0.16, "spots_k": 1.0}
     ),
+    "fingerprint_slide": Step(1.2, {"spots_k": 0.006}, 230, {"spots_k": 0.5}),
     "draw_slide": Step(
         0.5, {"nonzeros_m": 0.024, "spots_k": 0.003}, 240, {"nonzeros_m": 0.65, "spots_k": 0.65}
     ),

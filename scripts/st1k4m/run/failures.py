@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from st1k4m.errors import SlideError, StaleProductError
+from st1k4m.errors import ConfigError, SlideError, StaleProductError
 from st1k4m.run.outputs import write_text
 from st1k4m.run.products import is_damaged
 from st1k4m.run.steps import PRODUCTS, STALE_AFTER
@@ -100,6 +100,9 @@ def explain(error: BaseException, log_file: str, reads: Iterable[str] = ()) -> t
         if isinstance(error, StaleProductError):
             Path(error.path).unlink(missing_ok=True)
         return error.what, error.hint
+    if isinstance(error, ConfigError):
+        log.error("%s", escape(str(error)))
+        return str(error), "correct it and run the same command again"
     log.error("unexpected error", exc_info=error)
     if damaged := [path for path in reads if is_damaged(path)]:
         for path in damaged:

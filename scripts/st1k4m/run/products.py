@@ -2,6 +2,7 @@
 
 import json
 import os
+import zipfile
 from pathlib import Path
 
 from st1k4m.run.provenance import KEY, Made
@@ -90,6 +91,16 @@ def _from_parquet(path: Path) -> str:
     return str(metadata.get(KEY.encode(), b"").decode())
 
 
+def _from_npz(path: Path) -> str:
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return str(file[KEY]) if KEY in file.files else ""
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+
+
 def _from_json(path: Path) -> str:
     made = json.loads(path.read_text(encoding="utf-8")).get(KEY)
     return json.dumps(made["build_anndata"]) if made else ""
@@ -109,5 +120,6 @@ _READERS = {
     ".h5ad": _from_hdf5,
     ".parquet": _from_parquet,
     ".json": _from_json,
+    ".npz": _from_npz,
     ".jpg": _from_jpeg,
 }

@@ -75,6 +75,11 @@ _CHAIN = (
         ("count_expression", "align_spots", "cut_tiles"),
         revision=2,
     ),
+    Step(
+        "fingerprint_slide",
+        {"fingerprint": "work/fingerprints/{slide}.npz"},
+        ("build_anndata",),
+    ),
     Step("pack_tiles", {"archive": "results/tiles/{slide}.tar"}, ("cut_tiles",), optional=True),
     Step(
         "draw_slide",
@@ -114,6 +119,7 @@ _COLLECTION = (
                     "painting",
                     "slide",
                     "dataset",
+                    "collection",
                     "start",
                     "cards",
                     "run",
@@ -121,7 +127,26 @@ _COLLECTION = (
             },
         },
         ("build_manifest", "draw_slide"),
-        revision=2,
+        revision=3,
+    ),
+    Step(
+        "relate_slides",
+        {
+            "slides": "results/collection/slides.tsv",
+            "relations": "results/collection/relations.tsv",
+            "genes": "results/collection/genes.tsv",
+        },
+        ("build_anndata", "fingerprint_slide"),
+    ),
+    Step(
+        "make_splits",
+        {"split": "results/collection/splits/{split}.tsv"},
+        ("relate_slides",),
+    ),
+    Step(
+        "draw_collection",
+        {"page": "results/report/related.js"},
+        ("relate_slides", "make_splits"),
     ),
     Step(
         "choose_panel",

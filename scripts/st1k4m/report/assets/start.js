@@ -9,7 +9,7 @@
     const view = Report.views[state.view] ? state.view : "gallery";
     leave();
     leave = Report.views[view](document.getElementById("main"), state);
-    for (const name of ["gallery", "dataset"]) {
+    for (const name of ["gallery", "collection", "dataset"]) {
       const link = document.getElementById(`to-${name}`);
       if (name === view) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");

@@ -1,0 +1,117 @@
+"""The fingerprint of a slide: what tells its section again under another name. A small file."""
+
+import hashlib
+import io
+from collections.abc import Container
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from st1k4m.run import outputs
+from st1k4m.run.provenance import KEY, Made
+
+#: Pictures are stored as squares with this side, whatever the shape of the image.
+PICTURE = 64
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What is compared of a slide.
+
+    Attributes
+    ----------
+    slide
+        Its name.
+    spots
+        Number of kept spots.
+    keys
+        Hash of each sampled spot's barcode without prefix and suffix, (n,) uint64, ascending.
+    totals, detected
+        Total counts of these spots, and how many genes they have; (n,) int64.
+    residuals
+        log1p of the total less the mean of that over the nearest spots, (n,) float32.
+    places
+        (x, y) of the spots as shares of the image's width and height, (n, 2) float32.
+    whole
+        The whole image in grey, (64, 64) uint8.
+    frame
+        What of it lies around the spots, (64, 64) uint8; all 0 where that is too few pixels.
+    """
+
+    slide: str
+    spots: int
+    keys: np.ndarray
+    totals: np.ndarray
+    detected: np.ndarray
+    residuals: np.ndarray
+    places: np.ndarray
+    whole: np.ndarray
+    frame: np.ndarray
+
+
+@dataclass(frozen=True)
+class Genes:
+    """The genes of a slide.
+
+    ``names`` as printed; empty where the caller has the list already. ``digest`` stands for the
+    list. ``spots`` (genes,) is in how many kept spots each is found, of ``looked_at`` spots.
+    """
+
+    names: list[str]
+    digest: bytes
+    spots: np.ndarray
+    looked_at: int
+
+
+def write_fingerprint(
+    path: str | Path,
+    fingerprint: Fingerprint,
+    genes: list[str],
+    found: np.ndarray,
+    made: Made | None = None,
+) -> None:
+    """Write a fingerprint with the slide's genes; the same bytes for the same values.
+
+    Parameters
+    ----------
+    path
+        Where to write, ``work/fingerprints/{slide}.npz``.
+    fingerprint
+        What is compared.
+    genes
+        Names of the genes as printed.
+    found
+        In how many spots each is found, (genes,).
+    made
+        What the fingerprint is made from, which it then carries.
+    """
+    names = "\n".join(genes).encode()
+    file = io.BytesIO()
+    np.savez_compressed(
+        file,
+        **{name: getattr(fingerprint, name) for name in Fingerprint.__dataclass_fields__},
+        gene_names=np.frombuffer(names, np.uint8),
+        gene_list=np.frombuffer(hashlib.blake2b(names, digest_size=16).digest(), np.uint8),
+        gene_spots=np.asarray(found, np.uint32),
+        **({KEY: made.text} if made else {}),
+    )
+    with outputs.atomic(path) as temporary:
+        temporary.write_bytes(file.getvalue())
+
+
+def read_fingerprint(path: str | Path) -> Fingerprint:
+    """Read what `write_fingerprint` wrote, without the genes."""
+    with np.load(path, allow_pickle=False) as file:
+        values = {name: file[name] for name in Fingerprint.__dataclass_fields__}
+    return Fingerprint(**values | {"slide": str(values["slide"]), "spots": int(values["spots"])})
+
+
+def read_genes(path: str | Path, known: Container[bytes] = ()) -> Genes:
+    """Read the genes in a fingerprint; names only where their digest is not among ``known``."""
+    with np.load(path, allow_pickle=False) as file:
+        digest = file["gene_list"].tobytes()
+        text = "" if digest in known else file["gene_names"].tobytes().decode()
+        spots = file["gene_spots"].astype(np.int64)
+        names = text.split("\n") if text else []
+        return Genes(names, digest, spots, int(file["spots"]))

@@ -1,0 +1,84 @@
+"""What a relation of two slides is, and how confidences compare."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from st1k4m.collection import tables
+from st1k4m.errors import ConfigError
+
+#: From the closest: each one implies those after it.
+KINDS = ("same_section", "same_block", "same_patient", "same_study")
+#: In another collection; ``slide_b`` is then ``<collection>:<id>``.
+ALSO_IN = "also_in"
+#: From the weakest.
+CONFIDENCES = ("possible", "likely", "certain")
+COLUMNS = ("slide_a", "slide_b", "relation", "evidence", "confidence")
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Relation:
+    """Two slides, how they are related, why, and how sure that is.
+
+    ``slide_a`` comes before ``slide_b`` in the order of text. ``relation`` is one of `KINDS` or
+    `ALSO_IN`, ``confidence`` one of `CONFIDENCES`, ``evidence`` a sentence with its numbers.
+    """
+
+    slide_a: str
+    slide_b: str
+    relation: str
+    evidence: str
+    confidence: str
+
+
+def relate(one: str, other: str, relation: str, evidence: str, confidence: str) -> Relation:
+    """Make a relation between two slides, in the one order of their names."""
+    first, second = sorted((one, other))
+    return Relation(first, second, relation, evidence, confidence)
+
+
+def at_least(confidence: str, asked: str) -> bool:
+    """Say whether a confidence is the one asked for, or a stronger one."""
+    return CONFIDENCES.index(confidence) >= CONFIDENCES.index(asked)
+
+
+def merge(found: Iterable[Relation]) -> list[Relation]:
+    """Bring the evidence for one relation of two slides into one row, sorted by slides.
+
+    The confidence is that of the strongest evidence, which comes first.
+    """
+    rows: dict[tuple[str, str, str], list[Relation]] = {}
+    for row in found:
+        rows.setdefault((row.slide_a, row.slide_b, row.relation), []).append(row)
+    merged = []
+    for (one, other, relation), same in rows.items():
+        strongest = sorted(same, key=lambda row: (-CONFIDENCES.index(row.confidence), row.evidence))
+        evidence = "; ".join(dict.fromkeys(row.evidence for row in strongest))
+        merged.append(Relation(one, other, relation, evidence, strongest[0].confidence))
+    order = (*KINDS, ALSO_IN)
+    return sorted(merged, key=lambda row: (row.slide_a, row.slide_b, order.index(row.relation)))
+
+
+def write_relations(path: str | Path, relations: Iterable[Relation]) -> None:
+    """Write relations as a table with `COLUMNS`."""
+    rows = ({name: getattr(row, name) for name in COLUMNS} for row in relations)
+    tables.write_table(path, COLUMNS, rows)
+
+
+def read_relations(path: str | Path) -> list[Relation]:
+    """Read a table of relations.
+
+    Raises
+    ------
+    ConfigError
+        The table cannot be read, or a row has an unknown relation or confidence.
+    """
+    _, rows = tables.read_table(path, COLUMNS)
+    for row in rows:
+        if row["relation"] not in (*KINDS, ALSO_IN) or row["confidence"] not in CONFIDENCES:
+            raise ConfigError(
+                f"{path}: {row['slide_a']}, {row['slide_b']}: the relation must be one of "
+                f"{', '.join((*KINDS, ALSO_IN))} and the confidence one of "
+                f"{', '.join(CONFIDENCES)}"
+            )
+    return [Relation(**{name: row[name] for name in COLUMNS}) for row in rows]
