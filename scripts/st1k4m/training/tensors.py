@@ -25,9 +25,10 @@ class TensorPairs(Pairs, Dataset):
 
     def _finish(self, value: Any) -> Any:
         if isinstance(value, Rows):
-            columns = torch.from_numpy(value.genes.astype(np.int64))
             shape = (len(value.indptr) - 1, value.width)
-            return torch.sparse_csr_tensor(
-                torch.from_numpy(value.indptr), columns, torch.from_numpy(value.values), shape
-            )
+            row = np.repeat(np.arange(shape[0]), np.diff(value.indptr))
+            places = torch.from_numpy(np.stack([row, value.genes.astype(np.int64)]))
+            return torch.sparse_coo_tensor(
+                places, torch.from_numpy(value.values), shape, check_invariants=False
+            ).coalesce()
         return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
