@@ -201,24 +201,12 @@ class Loader:
         return whole[order.part_of_rank(len(whole), self._rank, self._world)]
 
     def _read(self, mine: np.ndarray, start: int) -> Iterator[dict[str, Any]]:
-        tasks = (self._task(mine, number, start) for number in range(start, len(self)))
+        ahead = self._block > 1 and self._shuffle and self._weight == "pair"
+        seed = self._seed, self.epoch, self._rank
+        tasks = _make_tasks(mine, self._edges, start, seed, ahead)
         if self._workers is not None:
-            yield from self._workers.read(tasks)
-            return
-        for task in tasks:
-            yield task.read(self.pairs)
-
-    def _task(self, mine: np.ndarray, number: int, start: int) -> "Task":
-        begin, end = int(self._edges[number]), int(self._edges[number + 1])
-        ahead = None
-        if self._block > 1 and self._shuffle and self._weight == "pair":
-            window = order.WINDOW
-            entered = -(-begin // window) * window  # the window that begins in this batch
-            if number == start:
-                ahead = mine[begin : entered + window]
-            elif entered < end:
-                ahead = mine[entered : entered + window]
-        return Task(mine[begin:end], (self._seed, self.epoch, begin, self._rank), ahead)
+            return self._workers.read(tasks)
+        return (task.read(self.pairs) for task in tasks)
 
     def _start_workers(self, workers: int, prefetch: int, context: str | None) -> Any:
         try:
@@ -246,6 +234,24 @@ class Task:
             return pairs.read(self.indices, allocate)
         with _seeded(self.seed):
             return pairs.read(self.indices, allocate)
+
+
+def _make_tasks(
+    mine: np.ndarray, edges: np.ndarray, start: int, seed: tuple[int, ...], ahead: bool
+) -> Iterator[Task]:
+    """Give the tasks of a rank's epoch from batch ``start`` on.
+
+    With ``ahead`` the first task of each window says what the window's others will read.
+    """
+    for number in range(start, len(edges) - 1):
+        begin, end = int(edges[number]), int(edges[number + 1])
+        entered = -(-begin // order.WINDOW) * order.WINDOW  # the window that begins in this batch
+        soon = None
+        if ahead and number == start:
+            soon = mine[begin : entered + order.WINDOW]
+        elif ahead and entered < end:
+            soon = mine[entered : entered + order.WINDOW]
+        yield Task(mine[begin:end], (*seed, begin), soon)
 
 
 class _seeded:  # noqa: N801

@@ -9,7 +9,7 @@ WEIGHTS = ("pair", "slide", "study")
 BLOCK = 8
 """Pairs that follow one another in a store and are drawn within one `WINDOW`."""
 
-WINDOW = 8192
+WINDOW = 16384
 """Pairs among which blocks are mixed. Batches then hold as many slides as under a perfect shuffle
 (bench_training says how many), while a disk reads whole blocks."""
 

@@ -51,7 +51,8 @@ class Workers:
         size = _bytes_of_batch(pairs, min(batch_size, len(pairs)))
         number = workers * prefetch + _HELD
         _check_shared_memory(size * number, workers, size)
-        # the DataLoader must not refer back to this object: its workers stop when it goes
+        # Nothing that the DataLoader holds may refer to it: its workers stop when it is deleted,
+        # and deleting it in a worker, as the garbage of a cycle, stalls that worker.
         self._round = _Round([_share(size) for _ in range(number)])
         self._loader = DataLoader(
             _Reader(pairs, self._round.buffers),
@@ -182,7 +183,7 @@ def _as_it_is(batch: Any) -> Any:
 def _bytes_of_batch(pairs: Pairs, batch_size: int) -> int:
     """Return the size of a batch, from its first pair."""
     first = Task(np.arange(1), (0,), None).read(pairs)
-    arrays = [value for value in first.values() if isinstance(value, np.ndarray | torch.Tensor)]
+    arrays = [value for value in first.values() if isinstance(value, np.ndarray) or _is_dense(value)]
     return sum(value.nbytes * batch_size + _ALIGNMENT for value in arrays)
 
 
