@@ -6,7 +6,7 @@ import numpy as np
 
 WEIGHTS = ("pair", "slide", "study")
 
-BLOCK = 8
+BLOCK = 4
 """Pairs that follow one another in a store and are drawn within one `WINDOW`."""
 
 WINDOW = 16384
