@@ -32,6 +32,7 @@ include: "rules/align.smk"
 include: "rules/tiles.smk"
 include: "rules/anndata.smk"
 include: "rules/collection.smk"
+include: "rules/training.smk"
 
 
 remake_what_was_made_otherwise()
@@ -42,6 +43,7 @@ rule all:
         expand(wanted(), slide=SLIDES),
         STEPS["build_manifest"].makes.values(),
         STEPS["build_report"].makes.values(),
+        shards_wanted(),
     localrule: True
 
 

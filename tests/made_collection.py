@@ -26,12 +26,17 @@ class Made:
     measured: np.ndarray | None = None
 
 
-def make_slide(made, slide, tiles, *, side, genes, rng, without_tile=(), compressed=False):
+def make_slide(
+    made, slide, tiles, *, side, genes, rng, without_tile=(), compressed=False, counts=None,
+    pixels=None,
+):  # fmt: skip
     """Write the AnnData and the tile store of a slide."""
     names = [f"{slide}_{i}x{i + 1}" for i in range(tiles + len(without_tile))]
     has_tile = ~np.isin(np.arange(len(names)), list(without_tile))
-    counts = rng.poisson(0.7, (len(names), len(genes))).astype(np.int32)
-    counts[:1] = 0  # a spot without counts
+    if counts is None:
+        counts = rng.poisson(0.7, (len(names), len(genes)))
+        counts[:1] = 0  # a spot without counts
+    counts = counts.astype(np.int32)
     total = counts.sum(1)
     scale = np.where(total == 0, 1, total.astype(np.float32) / np.float32(TARGET))
     x = np.log1p(counts.astype(np.float32) / scale[:, None].astype(np.float32))
@@ -44,7 +49,8 @@ def make_slide(made, slide, tiles, *, side, genes, rng, without_tile=(), compres
     adata.uns["normalisation"] = {"target_sum": TARGET}
     (made.folder / "anndata").mkdir(parents=True, exist_ok=True)
     adata.write_h5ad(made.folder / f"anndata/{slide}.h5ad", compression="gzip")
-    pixels = rng.integers(0, 256, (tiles, side, side, 3), dtype=np.uint8)
+    if pixels is None:
+        pixels = rng.integers(0, 256, (tiles, side, side, 3), dtype=np.uint8)
     kept = [name for name, has in zip(names, has_tile, strict=True) if has]
     write_store(made.folder / f"tiles/{slide}.h5", pixels, kept, compressed)
     made.tiles[slide], made.spots[slide] = pixels, kept

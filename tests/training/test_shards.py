@@ -1,5 +1,6 @@
 """Shards, read by tarfile, PIL, pyarrow, webdataset and datasets, against the pairs."""
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -8,8 +9,10 @@ import tarfile
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from PIL import Image
-from st1k4m.errors import ConfigError
+from places import REPOSITORY
+from st1k4m.errors import ConfigError, SlideError
 from st1k4m.training import shard_writers
 from st1k4m.training.collection import Collection
 from st1k4m.training.index_shards import index_shards
@@ -184,13 +187,13 @@ def test_a_shard_that_is_gone_or_cut_is_named(collection_folder, tmp_path):
     path = tmp_path / index["shards"][1]["path"]
     path.write_bytes(path.read_bytes()[:-512])
     folders = sorted(folder for folder in tmp_path.iterdir() if folder.is_dir())
-    with pytest.raises(ValueError, match=rf"{path.name} has .* bytes, its job wrote"):
+    with pytest.raises(SlideError, match=rf"{path.name} has .* bytes, its job wrote"):
         index_shards("some_set", ShardOptions(), folders, tmp_path / "index.json")
 
 
 def test_more_jobs_than_pairs(collection_folder, tmp_path):
     options = ShardOptions(panel="some", size=16, jobs=200)
-    with pytest.raises(ValueError, match="200 jobs for 110 pairs; give fewer jobs"):
+    with pytest.raises(SlideError, match="200 jobs for 110 pairs\n.*give shards.few.jobs fewer jobs"):
         write_shards(collection_folder.folder, "few", options, 0, tmp_path / "00")
     assert not (tmp_path / "00").exists()
 
@@ -219,3 +222,14 @@ def test_options_of_the_configuration():
     given = {"split": "study", "part": [1, "2"], "panel": "p", "tile": "webp"}
     options = read_options("s", given, ["study"], ["p"])
     assert options == ShardOptions(split="study", part=("1", "2"), panel="p", tile="webp")
+
+
+def test_the_schema_and_the_documentation_have_the_options():
+    schema = yaml.safe_load((REPOSITORY / "config/config.schema.yaml").read_text())
+    properties = schema["$defs"]["shards"]["properties"]
+    assert set(properties) == {field.name for field in dataclasses.fields(ShardOptions)}
+    documentation = (REPOSITORY / "config/README.md").read_text()
+    section = documentation[documentation.index("## Shards") :]
+    for option, about in properties.items():
+        assert about["description"]
+        assert f"`shards.NAME.{option}`" in section or f"`{option}`" in section

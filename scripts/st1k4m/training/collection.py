@@ -90,6 +90,11 @@ class Collection:
         """
         return _read_table(self._path("panels", "panel", name), ("rank", "gene"))
 
+    def panel_slides(self, name: str) -> list[str]:
+        """Return the slides whose expression a panel has; errors as of `panel`."""
+        path = self._path("panels", "panel", name)
+        return expressions.read_panel_slides(path.with_suffix(".h5ad"))
+
     def anndata(self, slide: str) -> "AnnData":
         """Read the AnnData of a slide.
 

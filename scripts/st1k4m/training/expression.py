@@ -150,6 +150,12 @@ def read_panel(path: str | Path, stores: Sequence[Store], target: str, over: str
     return Expression(genes, counts, scale, log1p, present)
 
 
+def read_panel_slides(path: str | Path) -> list[str]:
+    """Return the slides of a panel, in its order; errors as of `read_panel`."""
+    with _open(Path(path)) as file:
+        return _read_texts(file["uns/panel/slides"]).tolist()
+
+
 def read_slide(path: str | Path, store: Store, target: str) -> Expression:
     """Read all genes of one slide; parameters and errors as of `read_panel`."""
     with _open_slide(Path(path), store) as file:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from st1k4m import __version__
+from st1k4m.errors import SlideError
 from st1k4m.run.outputs import write_text
 from st1k4m.training.shard_options import ShardOptions
 from st1k4m.training.write_shards import PART
@@ -34,7 +35,7 @@ def index_shards(
 
     Raises
     ------
-    ValueError
+    SlideError
         A file is missing or has another size than its job wrote, or jobs had other results.
     """
     out = Path(out)
@@ -43,16 +44,14 @@ def index_shards(
         part = json.loads((folder / PART).read_text(encoding="utf-8"))
         own = {key: part[key] for key in ("genes", "labels", "size", "slides")}
         if common not in (None, own):
-            raise ValueError(f"{folder} was written from other results: {_AGAIN.format(name)}")
+            raise SlideError(f"shards {name}", f"{folder} is of other results", _AGAIN.format(name))
         common = own
         for shard in part["shards"]:
             path = folder / shard["path"]
             size = path.stat().st_size if path.exists() else None
             if size != shard["bytes"]:
-                raise ValueError(
-                    f"{path} has {size or 'no'} bytes, its job wrote {shard['bytes']:,}: "
-                    f"{_AGAIN.format(name)}"
-                )
+                what = f"{path} has {size or 'no'} bytes, its job wrote {shard['bytes']:,}"
+                raise SlideError(f"shards {name}", what, _AGAIN.format(name))
             shards.append(shard | {"path": path.relative_to(out.parent).as_posix()})
     _name_strangers(out.parent, [Path(folder) for folder in folders])
     index = {
@@ -66,7 +65,7 @@ def index_shards(
     write_text(out, json.dumps(index, indent=1, ensure_ascii=False) + "\n")
 
 
-_AGAIN = "run again with --forcerun write_shards --until index_shards, or remove results/shards/{}"
+_AGAIN = "remove results/shards/{} and run again"
 
 
 def _name_strangers(folder: Path, known: list[Path]) -> None:

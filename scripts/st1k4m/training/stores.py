@@ -69,6 +69,8 @@ def find_store(path: str | Path, slide: str) -> Store:
     try:
         # h5py's lower level takes half the time: this is done for every slide
         file = h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDONLY)
+        if not h5py.h5o.exists_by_name(file, b"img"):
+            raise KeyError("it holds no tiles, as with tiles.format: none")
         img, barcode = (h5py.h5d.open(file, name) for name in (b"img", b"barcode"))
         shape, length = img.shape, barcode.dtype.itemsize
         if len(shape) != 4 or shape[1] != shape[2] or barcode.shape != (shape[0], 1):

@@ -16,6 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from st1k4m.errors import SlideError
 from st1k4m.run.outputs import atomic_folder, write_text
 from st1k4m.training import order
 from st1k4m.training.collection import Collection
@@ -60,16 +61,17 @@ def write_shards(
 
     Raises
     ------
-    ValueError
-        The selection is empty, or does not have a pair for every job.
     SlideError
-        A slide's files cannot be read.
+        The selection is empty, or does not have a pair for every job; a slide's files cannot be
+        read.
     """
-    pairs = open_pairs(results, options)
+    try:
+        pairs = open_pairs(results, options)
+    except ValueError as error:
+        raise SlideError(f"shards {name}", str(error), f"correct shards.{name}") from None
     if len(pairs) < options.jobs:
-        raise ValueError(
-            f"shards.{name}.jobs: {options.jobs} jobs for {len(pairs):,} pairs; give fewer jobs"
-        )
+        what = f"{options.jobs} jobs for {len(pairs):,} pairs"
+        raise SlideError(f"shards {name}", what, f"give shards.{name}.jobs fewer jobs")
     shuffled = order.shuffle_pairs(pairs.sizes, options.seed, 0, block=1)
     plan = _plan(pairs, options, shuffled)
     mine = shuffled[order.part_of_rank(len(pairs), job, options.jobs)]
