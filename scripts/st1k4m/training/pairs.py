@@ -126,11 +126,11 @@ class Pairs:
         batch = self._read(indices, allocate)
         return {key: self._finish(value) for key, value in batch.items()}
 
-    def loader(self, **options) -> "Loader":
+    def loader(self, batch_size: int = 256, **options: Any) -> "Loader":
         """Make a loader of batches; the options are those of `Loader`."""
         from st1k4m.training.loader import Loader
 
-        return Loader(self, **options)
+        return Loader(self, batch_size, **options)
 
     @property
     def sizes(self) -> np.ndarray:

@@ -1,13 +1,13 @@
 """Files of samples: tars for WebDataset, parquet for Hugging Face's datasets."""
 
 import contextlib
+import hashlib
 import io
 import json
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +27,31 @@ class Sample:
     values: dict[str, Any]
 
 
+class HashingFile:
+    """A file to write to that keeps the sha256 of what was written, as ``digest``."""
+
+    closed = False
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+
+    def write(self, content: bytes) -> int:
+        """Write all of ``content``."""
+        self.digest.update(content)
+        self._file.write(content)
+        return len(content)
+
+    def tell(self) -> int:
+        """Return how many bytes were written."""
+        return self._file.tell()
+
+    def flush(self) -> None:
+        """Do nothing: the file is flushed when it is closed, by who opened it."""
+
+    close = flush
+
+
 class TarWriter(contextlib.AbstractContextManager):
     """A tar whose bytes depend on the samples alone.
 
@@ -37,41 +62,39 @@ class TarWriter(contextlib.AbstractContextManager):
 
     def __init__(
         self,
-        path: Path,
+        out: HashingFile,
         genes: Sequence[str],
         labels: Sequence[str],
         options: ShardOptions,
         group: int,
     ) -> None:
-        self._file = open(path, "wb", buffering=1 << 20)  # noqa: SIM115
+        self._out = out
         self._ending = TILES[options.tile]
         self._labels = [*labels, None]
         self._headers: dict[str, bytes] = {}
 
     def __exit__(self, *error: object) -> None:
-        written = self._file.tell() + 2 * _BLOCK
-        self._file.write(bytes(2 * _BLOCK + -written % _RECORD))
-        self._file.close()
+        written = self._out.tell() + 2 * _BLOCK
+        self._out.write(bytes(2 * _BLOCK + -written % _RECORD))
 
     def add(self, sample: Sample) -> None:
         """Add a sample."""
         values = sample.values
-        key = f"{values['index']:09d}"
-        self._add(key + self._ending, sample.tile)
+        files = {self._ending: sample.tile}
         for name, ending in (("expression", ".npy"), ("counts", ".counts.npy")):
             if name in values:
-                self._add(key + ending, self._npy(values[name]))
+                files[ending] = self._npy(values[name])
         about = {"slide": values["slide"], "spot": values["spot"], "index": int(values["index"])}
         if "present" in values:
             about["present"] = values["present"].astype(int).tolist()
         if "label" in values:
             about["label"] = self._labels[values["label"]]
-        self._add(key + ".json", json.dumps(about, ensure_ascii=False).encode())
-
-    def _add(self, name: str, content: bytes) -> None:
-        self._file.write(tar_header(name, len(content)))
-        self._file.write(content)
-        self._file.write(bytes(-len(content) % _BLOCK))
+        files[".json"] = json.dumps(about, ensure_ascii=False).encode()
+        parts = []
+        for ending, content in files.items():
+            header = tar_header(f"{values['index']:09d}{ending}", len(content))
+            parts += [header, content, bytes(-len(content) % _BLOCK)]
+        self._out.write(b"".join(parts))
 
     def _npy(self, values: np.ndarray) -> bytes:
         """Return an array as a file, whose head is the same for all."""
@@ -112,7 +135,7 @@ class ParquetWriter(contextlib.AbstractContextManager):
 
     def __init__(
         self,
-        path: Path,
+        out: HashingFile,
         genes: Sequence[str],
         labels: Sequence[str],
         options: ShardOptions,
@@ -123,7 +146,7 @@ class ParquetWriter(contextlib.AbstractContextManager):
         self._group = group
         self._schema = _schema(len(genes), options, genes)
         self._writer = pq.ParquetWriter(
-            path,
+            out,
             self._schema,
             compression={
                 **dict.fromkeys(_leaves(self._schema), "zstd"),

@@ -4,9 +4,10 @@ The order is one perfect shuffle of the selection. It is cut among the jobs, and
 its files, so a file's content depends on the options alone.
 """
 
-import hashlib
+import itertools
 import json
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from st1k4m.training import order
 from st1k4m.training.collection import Collection
 from st1k4m.training.pairs import Pairs
 from st1k4m.training.shard_options import TILES, ShardOptions
-from st1k4m.training.shard_writers import WRITERS, Sample
+from st1k4m.training.shard_writers import WRITERS, HashingFile, Sample
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ PART = "part.json"
 """What a job says of its files."""
 
 _PIECE = 256  # pairs read at a time
+_LOT = 16  # tiles that a thread encodes at a time
 _TRIED = 64  # pairs whose size stands for all
 
 
@@ -119,7 +121,8 @@ def _plan(pairs: Pairs, options: ShardOptions, shuffled: np.ndarray) -> _Plan:
     size = np.mean(sizes) + arrays + 1024  # names, headers and the description
     of_job = -(-len(pairs) // options.jobs)
     shards = max(1, round(of_job * size / (options.shard_mb * 1e6)))
-    return _Plan(min(shards, len(pairs) // options.jobs), max(1, round(options.row_group_mb * 1e6 / size)))
+    group = max(1, round(options.row_group_mb * 1e6 / size))
+    return _Plan(min(shards, len(pairs) // options.jobs), group)
 
 
 def _write_shard(
@@ -131,30 +134,43 @@ def _write_shard(
     pool: ThreadPoolExecutor,
 ) -> dict[str, Any]:
     """Write one file; return what the index says of it."""
-    writer = WRITERS[options.format](path, pairs.genes, pairs.label_names, options, plan.group)
-    with writer:
-        for sample in _samples(pairs, part, _encoder(options), pool):
-            writer.add(sample)
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    with open(path, "wb") as file:
+        out = HashingFile(file)
+        writer = WRITERS[options.format](out, pairs.genes, pairs.label_names, options, plan.group)
+        with writer:
+            for sample in _samples(pairs, part, _encoder(options), pool):
+                writer.add(sample)
     return {
         "path": path.name,
         "pairs": len(part),
         "bytes": path.stat().st_size,
-        "sha256": digest,
+        "sha256": out.digest.hexdigest(),
     }
 
 
 def _samples(
     pairs: Pairs, part: np.ndarray, encode: Callable, pool: ThreadPoolExecutor
 ) -> Iterator[Sample]:
-    """Give the samples in their order, their tiles encoded side by side."""
+    """Give the samples in their order; while one piece is written, the next is encoded."""
+
+    def encode_some(tiles: np.ndarray) -> list[bytes]:
+        return [encode(tile) for tile in tiles]
+
+    begun: deque[tuple[dict, Iterator[list[bytes]]]] = deque()
     for begin in range(0, len(part), _PIECE):
         batch = pairs.read(part[begin : begin + _PIECE])
         tiles = batch.pop("tile").transpose(0, 2, 3, 1)
-        encoded = pool.map(encode, tiles)
-        for row, content in enumerate(encoded):
-            yield Sample(content, {key: values[row] for key, values in batch.items()})
+        lots = [tiles[first : first + _LOT] for first in range(0, len(tiles), _LOT)]
+        begun.append((batch, pool.map(encode_some, lots)))
+        if len(begun) == 2:
+            yield from _finish(*begun.popleft())
+    for piece in begun:
+        yield from _finish(*piece)
+
+
+def _finish(batch: dict[str, Any], encoded: Iterator[list[bytes]]) -> Iterator[Sample]:
+    for row, content in enumerate(itertools.chain.from_iterable(encoded)):
+        yield Sample(content, {key: values[row] for key, values in batch.items()})
 
 
 def _encoder(options: ShardOptions) -> Callable[[np.ndarray], bytes]:
