@@ -1,6 +1,6 @@
 """Bring tiles and expression into one space, as CLIP does; a killed run goes on where it was.
 
-    python examples/contrastive.py RESULTS SPLIT PANEL TEST_PART
+python examples/contrastive.py RESULTS SPLIT PANEL TEST_PART
 """
 
 import sys
@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
 
-class Towers(nn.Module):
+class Towers(nn.Module):  # noqa: D101
     def __init__(self, genes, width=32):
         super().__init__()
         layers = nn.Conv2d(3, 32, 7, stride=3), nn.BatchNorm2d(32), nn.ReLU()
@@ -28,7 +28,7 @@ class Towers(nn.Module):
         return self.scale.exp() * tiles @ genes.T
 
 
-def main(results, split, panel, test_part, epochs=5, saved="contrastive.pt"):
+def main(results, split, panel, test_part, epochs=5, saved="contrastive.pt"):  # noqa: D103
     torch.manual_seed(0)
     collection = Collection(results)
     options = {"panel": panel, "size": 32, "slides": collection.panel_slides(panel)}

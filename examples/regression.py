@@ -1,6 +1,6 @@
 """Predict the expression of a panel from tiles; train on all parts of a split but one.
 
-    python examples/regression.py RESULTS SPLIT PANEL TEST_PART
+python examples/regression.py RESULTS SPLIT PANEL TEST_PART
 """
 
 import sys
@@ -13,7 +13,7 @@ from torch import nn
 class Scale(nn.Module):
     """Bring uint8 tiles to -1 to 1."""
 
-    def forward(self, tile):
+    def forward(self, tile):  # noqa: D102
         return tile.float() / 127.5 - 1
 
 
@@ -28,7 +28,7 @@ def correlate(model, pairs):
     return (x * y).sum(0) / (x.norm(dim=0) * y.norm(dim=0)).clamp(min=1e-9)
 
 
-def main(results, split, panel, test_part, epochs=5):
+def main(results, split, panel, test_part, epochs=5):  # noqa: D103
     torch.manual_seed(0)
     collection = Collection(results)
     parts = set(collection.split(split)["part"]) - {test_part}

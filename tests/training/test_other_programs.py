@@ -79,9 +79,7 @@ def test_hests_loader_reads_a_store_like_pairs(collection_folder):
         )
         chunks = [dataset[index] for index in range(len(dataset))]
         tiles = np.concatenate([np.stack(list(chunk["imgs"])) for chunk in chunks])
-        spots = [
-            name.decode() for chunk in chunks for name in np.ravel(chunk["barcodes"]).tolist()
-        ]
+        spots = [name.decode() for chunk in chunks for name in np.ravel(chunk["barcodes"]).tolist()]
         pairs = Collection(folder).pairs(slides=slide, panel="some", arrays="numpy")
         found = pairs[:]
         assert spots == found["spot"]

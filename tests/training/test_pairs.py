@@ -14,7 +14,6 @@ from made_collection import SLIDES, TARGET
 from st1k4m.errors import SlideError
 from st1k4m.training.collection import Collection
 
-
 FULL = [slide for slide, (tiles, _) in SLIDES.items() if tiles]
 
 
@@ -116,7 +115,9 @@ def test_parts_of_a_split(collection):
     assert both.slides == ["B_1", "C_1", "D_1"]
     assert len(both) == 53
     assert both[50]["slide"] == "C_1"
-    assert collection.pairs("parts", "val", "some", slides=["B_1"], arrays="numpy").slides == ["B_1"]
+    assert collection.pairs("parts", "val", "some", slides=["B_1"], arrays="numpy").slides == [
+        "B_1"
+    ]
 
 
 def test_the_tables(collection, collection_folder):
@@ -180,7 +181,10 @@ WRONG = {
     "no panel": ({"size": 16}, "5 slides have different genes: give a panel, one slide"),
     "no tile": ({"split": "parts", "part": "void", "panel": "some"}, "none of the 1 slides has a"),
     "nothing": ({"split": "parts", "part": "val", "slides": "A_1"}, "no slide is left of split"),
-    "target": ({"panel": "some", "target": "log"}, "target must be 'log1p', 'counts', 'both', None"),
+    "target": (
+        {"panel": "some", "target": "log"},
+        "target must be 'log1p', 'counts', 'both', None",
+    ),
     "over": ({"slides": "A_1", "over": "panel"}, "over='panel' needs a panel; there is some"),
     "arrays": ({"panel": "some", "arrays": "jax"}, "arrays must be 'torch', 'numpy', None"),
     "open": ({"panel": "some", "size": 16, "max_open": 0}, "max_open must be at least 1"),

@@ -5,6 +5,7 @@ for the count: 0.6 GB for all 4.3 million spots and 128 genes, a fifth of which 
 """
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -238,7 +239,7 @@ def _slide_spans(file: h5py.File, path: Path) -> dict[str, tuple[int, int]]:
     codes, names = _read_codes(file["obs/slide"])
     edges = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)]
     spans = {}
-    for begin, end in zip(edges[:-1], edges[1:], strict=True):
+    for begin, end in itertools.pairwise(edges):
         if begin == end:
             continue
         slide = names[codes[begin]]
@@ -270,7 +271,10 @@ def _rows_of_pairs(
     found = file["obs"][_index_name(file["obs"])].asstr()[np.unique(ends)]
     place = np.unique(ends, return_inverse=True)[1]
     for number, store in enumerate(store for store in stores if store.tiles):
-        if expected[2 * number : 2 * number + 2] != found[place[2 * number : 2 * number + 2]].tolist():
+        if (
+            expected[2 * number : 2 * number + 2]
+            != found[place[2 * number : 2 * number + 2]].tolist()
+        ):
             raise _other_spots(file, store)
     return np.concatenate(rows)
 
@@ -343,7 +347,7 @@ def _dense_runs(
 
 
 def _runs(rows: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Give first and end of stretches that hold all ``rows``, and which of their rows are wanted."""
+    """Give first and end of stretches that hold all ``rows``, and which rows are wanted."""
     if not len(rows):
         return
     after_gap = np.flatnonzero(np.diff(rows) > _GAP) + 1

@@ -254,7 +254,7 @@ def _make_tasks(
         yield Task(mine[begin:end], (*seed, begin), soon)
 
 
-class _seeded:  # noqa: N801
+class _seeded:
     """Seed Python's, numpy's and PyTorch's random numbers, and leave them as they were."""
 
     def __init__(self, seed: tuple[int, ...]) -> None:

@@ -50,9 +50,7 @@ def shuffle_pairs(
     return order
 
 
-def draw_pairs(
-    slides: Sequence[int], groups: Sequence[int], seed: int, epoch: int
-) -> np.ndarray:
+def draw_pairs(slides: Sequence[int], groups: Sequence[int], seed: int, epoch: int) -> np.ndarray:
     """Draw as many pairs as there are, every group of slides equally often.
 
     A group is drawn equally often up to one draw, and so is every pair within its group: pairs

@@ -156,7 +156,7 @@ class Pairs:
     # What differs where tensors are wanted.
 
     def _tile(self, tile: np.ndarray) -> Any:
-        """Return a tile or several, (..., 3, size, size), as the transform and the user get them."""
+        """Return tiles, (..., 3, size, size), as the transform and the user get them."""
         return tile
 
     def _stack(self, tiles: list, allocate: Allocate) -> Any:

@@ -142,4 +142,8 @@ def _check(options: ShardOptions) -> list[str]:
 def _unknown(where: str, name: str, known: list[str], kind: str = "option") -> str:
     close = difflib.get_close_matches(str(name), known, n=1)
     meant = f"did you mean {close[0]}?" if close else f"known are {', '.join(known) or 'none'}"
-    return f"{where}: no such option; {meant}" if kind == "option" else f"{where} is none of the {kind}; {meant}"
+    return (
+        f"{where}: no such option; {meant}"
+        if kind == "option"
+        else f"{where} is none of the {kind}; {meant}"
+    )

@@ -183,7 +183,9 @@ def _as_it_is(batch: Any) -> Any:
 def _bytes_of_batch(pairs: Pairs, batch_size: int) -> int:
     """Return the size of a batch, from its first pair."""
     first = Task(np.arange(1), (0,), None).read(pairs)
-    arrays = [value for value in first.values() if isinstance(value, np.ndarray) or _is_dense(value)]
+    arrays = [
+        value for value in first.values() if isinstance(value, np.ndarray) or _is_dense(value)
+    ]
     return sum(value.nbytes * batch_size + _ALIGNMENT for value in arrays)
 
 
@@ -201,7 +203,7 @@ def _check_shared_memory(size: int, workers: int, batch: int) -> None:
     free = found.f_bavail * found.f_frsize
     if free < size:
         raise ValueError(
-            f"{workers} workers with batches of {batch / 2**20:,.0f} MB need {size / 2**20:,.0f} MB "
-            f"of shared memory, {_SHARED} has {free / 2**20:,.0f} MB free: give smaller batches, "
+            f"{workers} workers with batches of {batch / 2**20:,.0f} MB need "
+            f"{size / 2**20:,.0f} MB of shared memory, {_SHARED} has {free / 2**20:,.0f} MB free: give smaller batches, "
             "fewer workers, or the container more (--shm-size)"
         )
