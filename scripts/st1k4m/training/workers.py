@@ -204,6 +204,7 @@ def _check_shared_memory(size: int, workers: int, batch: int) -> None:
     if free < size:
         raise ValueError(
             f"{workers} workers with batches of {batch / 2**20:,.0f} MB need "
-            f"{size / 2**20:,.0f} MB of shared memory, {_SHARED} has {free / 2**20:,.0f} MB free: give smaller batches, "
+            f"{size / 2**20:,.0f} MB of shared memory, {_SHARED} has {free / 2**20:,.0f} MB free: "
+            "give smaller batches, "
             "fewer workers, or the container more (--shm-size)"
         )
