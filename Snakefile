@@ -36,6 +36,7 @@ include: "rules/align.smk"
 include: "rules/tiles.smk"
 include: "rules/anndata.smk"
 include: "rules/collection.smk"
+include: "rules/training.smk"
 
 
 remake_what_was_made_otherwise()
@@ -49,6 +50,7 @@ rule all:
         STEPS["relate_slides"].makes.values(),
         expand(STEPS["make_splits"].makes["split"], split=config["splits"]),
         STEPS["draw_collection"].makes.values(),
+        shards_wanted(),
     localrule: True
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import shutil
 import socket
 import uuid
 from collections.abc import Iterator
@@ -97,6 +98,41 @@ def atomic(path: str | Path, made: Made | None = None) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Give a path beside ``path`` for a folder, and put the folder in place when all went well.
+
+    As `atomic`, but a folder cannot be replaced in one call: an old one is removed first. So for a
+    moment there may be none, and never one that is half written.
+
+    Parameters
+    ----------
+    path
+        Where the whole folder shall appear; its parent is made.
+
+    Yields
+    ------
+    Path
+        Where to make the folder; nothing is there yet.
+
+    Raises
+    ------
+    RunOverError
+        Another run began meanwhile; the folder is not put in place.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{_short_host()}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        yield temporary
+        ensure_run_is_on()
+        shutil.rmtree(path, ignore_errors=True)
+        os.rename(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _short_host() -> str:

@@ -157,8 +157,22 @@ _COLLECTION = (
         optional=True,
     ),
 )
+_TRAINING = (
+    Step(
+        "write_shards",
+        {"part": "results/shards/{shards}/{job}"},
+        ("build_anndata", "cut_tiles"),
+        optional=True,
+    ),
+    Step(
+        "index_shards",
+        {"index": "results/shards/{shards}/index.json"},
+        ("write_shards",),
+        optional=True,
+    ),
+)
 
-STEPS = {step.name: step for step in (*_FETCHES, *_CHAIN, *_COLLECTION)}
+STEPS = {step.name: step for step in (*_FETCHES, *_CHAIN, *_COLLECTION, *_TRAINING)}
 """Every step by its name, in the order of the chain."""
 
 SLIDE_STEPS = {step.name: step for step in (*_FETCHES, *_CHAIN)}

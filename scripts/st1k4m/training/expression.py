@@ -1,0 +1,403 @@
+"""The expression of pairs: a panel's genes over many slides, or all genes of one slide.
+
+A panel stays in memory as sparse counts in the order of the pairs, two bytes for the gene and four
+for the count: 0.6 GB for all 4.3 million spots and 128 genes, a fifth of which are found in a spot.
+"""
+
+import contextlib
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from st1k4m.errors import SlideError
+from st1k4m.training.stores import OpenStores, Store
+
+TARGETS = ("log1p", "counts", "both")
+OVER = ("all", "panel")
+
+_ANOTHER_RUN = "run the workflow again: results of different runs are mixed"
+_STRETCH = 1 << 16  # rows read at a time
+_GAP = 1 << 10  # rows that are read and left out rather than read around
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A sparse matrix whose rows are pairs.
+
+    Attributes
+    ----------
+    indptr
+        (pairs + 1,) int64.
+    genes
+        (entries,) uint16 or int32, the column of each entry.
+    values
+        (entries,) float32 or int32.
+    width
+        Number of columns.
+    """
+
+    indptr: np.ndarray
+    genes: np.ndarray
+    values: np.ndarray
+    width: int
+
+    def take(self, rows: np.ndarray) -> "Rows":
+        """Return some rows, in the order given."""
+        begin, end = self.indptr[rows], self.indptr[np.asarray(rows) + 1]
+        sizes = end - begin
+        indptr = np.concatenate([[0], np.cumsum(sizes)])
+        places = np.repeat(begin - indptr[:-1], sizes) + np.arange(indptr[-1])
+        return Rows(indptr, self.genes[places], self.values[places], self.width)
+
+    def normalise(self, scale: np.ndarray) -> "Rows":
+        """Return log1p of the counts divided by each row's ``scale``, in float32 as scanpy does."""
+        values = self.values.astype(np.float32)
+        values /= np.repeat(scale, np.diff(self.indptr))
+        return Rows(self.indptr, self.genes, np.log1p(values, out=values), self.width)
+
+    def write_dense(self, out: np.ndarray) -> None:
+        """Write all rows to ``out``, (rows, width)."""
+        out.fill(0)
+        row = np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
+        out[row, self.genes] = self.values
+
+
+@dataclass(frozen=True)
+class Expression:
+    """Expression of pairs, numbered as the pairs are.
+
+    Attributes
+    ----------
+    genes
+        Names of the columns.
+    counts
+        Raw counts, int32; None if they were not asked for.
+    scale
+        (pairs,) float32: what counts are divided by before log1p.
+    log1p
+        Values as a file has them, float32; None where they follow from counts and scale.
+    present
+        (slides, genes) bool: whether the slide measured the gene; None for all genes of one slide.
+    """
+
+    genes: list[str]
+    counts: Rows | None
+    scale: np.ndarray | None
+    log1p: Rows | None
+    present: np.ndarray | None
+
+    def read(self, pairs: np.ndarray, target: str) -> dict[str, Rows]:
+        """Read ``expression`` (float32), ``counts`` (int32) or both, as ``target`` says."""
+        counts = None if self.counts is None else self.counts.take(pairs)
+        parts = {}
+        if target in ("log1p", "both"):
+            if self.log1p is not None:
+                parts["expression"] = self.log1p.take(pairs)
+            else:
+                parts["expression"] = counts.normalise(self.scale[pairs])
+        if target in ("counts", "both"):
+            parts["counts"] = counts
+        return parts
+
+
+def read_panel(path: str | Path, stores: Sequence[Store], target: str, over: str) -> Expression:
+    """Read the panel's genes for all pairs of some slides.
+
+    Parameters
+    ----------
+    path
+        ``panels/{name}.h5ad``; the slides' AnnData are ``../../anndata/{slide}.h5ad`` from there.
+    stores
+        The slides' tile stores, in the order of the pairs.
+    target
+        One of `TARGETS`.
+    over
+        ``all``: counts are normalised over all genes of the slide, as the AnnData's ``X``;
+        ``panel``: the panel's own ``X``, normalised as the panel's head says.
+
+    Raises
+    ------
+    ValueError
+        The panel lacks a slide, or was made by another version.
+    SlideError
+        A slide's spots in the panel, its AnnData and its tile store do not agree.
+    """
+    path = Path(path)
+    with _open(path) as file:
+        spans = _slide_spans(file, path)
+        lacking = [store.slide for store in stores if store.tiles and store.slide not in spans]
+        if lacking:
+            raise ValueError(
+                f"panel {path.stem} has no expression of {_some(lacking)}; choose slides of the "
+                "panel, or widen its select and run the workflow again"
+            )
+        rows = _rows_of_pairs(file, spans, stores)
+        wanted = over == "all" or target != "log1p"
+        counts = _read_rows(file["layers/counts"], rows, np.int32) if wanted else None
+        own = over == "panel" and target != "counts"
+        log1p = _read_rows(file["X"], rows, np.float32) if own else None
+        genes = _read_index(file["var"])
+        present = _read_present(file, [store.slide for store in stores])
+    scale = None
+    if over == "all" and target != "counts":
+        anndata = path.parents[2] / "anndata"
+        scale = [read_scale(anndata / f"{store.slide}.h5ad", store) for store in stores]
+        scale = np.concatenate(scale)
+    return Expression(genes, counts, scale, log1p, present)
+
+
+def read_panel_slides(path: str | Path) -> list[str]:
+    """Return the slides of a panel, in its order; errors as of `read_panel`."""
+    with _open(Path(path)) as file:
+        return _read_texts(file["uns/panel/slides"]).tolist()
+
+
+def read_slide(path: str | Path, store: Store, target: str) -> Expression:
+    """Read all genes of one slide; parameters and errors as of `read_panel`."""
+    with _open_slide(Path(path), store) as file:
+        rows = _spots_with_tile(file, store)
+        counts = _read_rows(file["layers/counts"], rows, np.int32) if target != "log1p" else None
+        log1p = _read_rows(file["X"], rows, np.float32) if target != "counts" else None
+        return Expression(_read_index(file["var"]), counts, None, log1p, None)
+
+
+def read_scale(path: str | Path, store: Store) -> np.ndarray:
+    """Read what a slide's counts were divided by: (tiles,) float32, total over target."""
+    names = ("obs/total_counts", "uns/normalisation/target_sum", "obs/tile")
+    with _told(Path(path), store):
+        totals, target, tile = _read_arrays(path, names)
+    totals = totals[_with_tile(tile, store, path)]
+    scale = (totals.astype(np.float32) / target).astype(np.float32)
+    scale[scale == 0] = 1  # as scanpy does with spots without counts
+    return scale
+
+
+def read_labels(path: str | Path, store: Store) -> list[str]:
+    """Read the annotation of the spots that have a tile; empty texts where there is none."""
+    with _open_slide(Path(path), store) as file:
+        rows = _spots_with_tile(file, store)
+        if "annotation" not in file["obs"]:
+            return [""] * len(rows)
+        return _read_texts(file["obs/annotation"])[rows].tolist()
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[h5py.File]:
+    """Open the stacked expression of a panel; what it lacks is told in a sentence."""
+    try:
+        with h5py.File(path) as file:
+            yield file
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist; run the workflow again") from None
+    except (OSError, KeyError) as error:
+        raise ValueError(
+            f"{path} is not a panel of this version of st1k4m ({_first_line(error)}); "
+            "run the workflow again with this version"
+        ) from None
+
+
+@contextlib.contextmanager
+def _open_slide(path: Path, store: Store) -> Iterator[h5py.File]:
+    with _told(path, store), h5py.File(path) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def _told(path: Path, store: Store) -> Iterator[None]:
+    """Say in a sentence what is wrong with the AnnData of a slide."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise SlideError(store.slide, f"{path} does not exist", "run the workflow again") from None
+    except (OSError, KeyError) as error:
+        what = f"{path} is not an AnnData of this version of st1k4m ({_first_line(error)})"
+        raise SlideError(store.slide, what, "run the workflow again with this version") from None
+
+
+def _read_arrays(path: str | Path, names: Sequence[str]) -> list[np.ndarray]:
+    """Read small arrays of a file.
+
+    Through h5py's lower level, which takes half the time: it is done for every slide (0.15 s for
+    1,149 of them) before the first batch.
+    """
+    file = h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDONLY)
+    arrays = []
+    for name in names:
+        dataset = h5py.h5d.open(file, name.encode())
+        arrays.append(np.empty(dataset.shape, dataset.dtype))
+        dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, arrays[-1])
+    return arrays
+
+
+def _slide_spans(file: h5py.File, path: Path) -> dict[str, tuple[int, int]]:
+    """Return each slide's rows of a panel, first and end, in their order."""
+    codes, names = _read_codes(file["obs/slide"])
+    edges = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)]
+    spans = {}
+    for begin, end in itertools.pairwise(edges):
+        if begin == end:
+            continue
+        slide = names[codes[begin]]
+        if slide in spans:
+            raise ValueError(f"{path}: the spots of {slide} are not one block of rows")
+        spans[slide] = begin, end
+    return spans
+
+
+def _rows_of_pairs(
+    file: h5py.File, spans: dict[str, tuple[int, int]], stores: Sequence[Store]
+) -> np.ndarray:
+    """Return the row of the panel for each pair, (pairs,) int64.
+
+    A panel has a slide's spots in the AnnData's order, and says which have a tile. Whether the
+    store is of the same spots is seen by the number of tiles, and the ids of the first and last.
+    """
+    tile = file["obs/tile"][:]
+    rows, expected = [np.empty(0, np.int64)], []
+    files = OpenStores(1)
+    for store in (store for store in stores if store.tiles):
+        begin, end = spans[store.slide]
+        own = begin + np.flatnonzero(tile[begin:end] >= 0)
+        if not np.array_equal(tile[own], np.arange(store.tiles)):
+            raise _other_spots(file, store)
+        expected += files.read_barcodes(store, np.array([0, store.tiles - 1]))
+        rows.append(own)
+    ends = np.array([row for own in rows[1:] for row in (own[0], own[-1])], np.int64)
+    found = file["obs"][_index_name(file["obs"])].asstr()[np.unique(ends)]
+    place = np.unique(ends, return_inverse=True)[1]
+    for number, store in enumerate(store for store in stores if store.tiles):
+        if (
+            expected[2 * number : 2 * number + 2]
+            != found[place[2 * number : 2 * number + 2]].tolist()
+        ):
+            raise _other_spots(file, store)
+    return np.concatenate(rows)
+
+
+def _other_spots(file: h5py.File, store: Store) -> SlideError:
+    what = f"{store.path} has other spots than the panel {file.filename}"
+    return SlideError(store.slide, what, _ANOTHER_RUN)
+
+
+def _spots_with_tile(file: h5py.File, store: Store) -> np.ndarray:
+    """Return the rows of an AnnData that have a tile, in the order of the tiles."""
+    return _with_tile(file["obs/tile"][:], store, file.filename)
+
+
+def _with_tile(tile: np.ndarray, store: Store, path: str | Path) -> np.ndarray:
+    rows = np.flatnonzero(tile >= 0)
+    if not np.array_equal(tile[rows], np.arange(store.tiles)):
+        what = f"{path} has {len(rows):,} spots with a tile, {store.path} {store.tiles:,}"
+        raise SlideError(store.slide, what, _ANOTHER_RUN)
+    return rows
+
+
+def _read_rows(matrix: h5py.Group | h5py.Dataset, rows: np.ndarray, dtype: type) -> Rows:
+    """Read rows of a matrix, sparse or dense, that lie in few ascending runs."""
+    width = int(matrix.attrs["shape"][1]) if isinstance(matrix, h5py.Group) else matrix.shape[1]
+    narrow = np.uint16 if width <= 1 << 16 else np.int32
+    read = _sparse_runs if isinstance(matrix, h5py.Group) else _dense_runs
+    sizes, entries = read(matrix, rows)
+    indptr = np.concatenate([[0], np.cumsum(sizes)])
+    genes, values = np.empty(indptr[-1], narrow), np.empty(indptr[-1], dtype)
+    place = 0
+    for columns, numbers in entries:
+        genes[place : place + len(columns)] = columns
+        values[place : place + len(columns)] = numbers
+        place += len(columns)
+    return Rows(indptr, genes, values, width)
+
+
+def _sparse_runs(
+    matrix: h5py.Group, rows: np.ndarray
+) -> tuple[np.ndarray, Iterator[tuple[np.ndarray, np.ndarray]]]:
+    if matrix.attrs.get("encoding-type") != "csr_matrix":
+        raise KeyError(f"{matrix.name} is stored as {matrix.attrs.get('encoding-type')}")
+    indptr = matrix["indptr"][:].astype(np.int64)
+
+    def entries() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for first, end, wanted in _runs(rows):
+            piece = slice(indptr[first], indptr[end])
+            kept = np.repeat(wanted, np.diff(indptr[first : end + 1]))
+            yield matrix["indices"][piece][kept], matrix["data"][piece][kept]
+
+    return indptr[rows + 1] - indptr[rows], entries()
+
+
+def _dense_runs(
+    matrix: h5py.Dataset, rows: np.ndarray
+) -> tuple[np.ndarray, Iterator[tuple[np.ndarray, np.ndarray]]]:
+    def blocks() -> Iterator[np.ndarray]:
+        for first, end, wanted in _runs(rows):
+            yield matrix[first:end][wanted]
+
+    sizes = [np.count_nonzero(block, axis=1) for block in blocks()]
+
+    def entries() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for block in blocks():
+            found = np.nonzero(block)
+            yield found[1], block[found]
+
+    return np.concatenate([np.empty(0, np.int64), *sizes]), entries()
+
+
+def _runs(rows: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Give first and end of stretches that hold all ``rows``, and which rows are wanted."""
+    if not len(rows):
+        return
+    after_gap = np.flatnonzero(np.diff(rows) > _GAP) + 1
+    for part in np.split(rows, after_gap):
+        for begin in range(int(part[0]), int(part[-1]) + 1, _STRETCH):
+            end = min(begin + _STRETCH, int(part[-1]) + 1)
+            wanted = np.zeros(end - begin, bool)
+            wanted[part[np.searchsorted(part, begin) : np.searchsorted(part, end)] - begin] = True
+            yield begin, end, wanted
+
+
+def _read_present(file: h5py.File, slides: list[str]) -> np.ndarray:
+    """Read which slide measured which gene, (slides, genes) bool."""
+    present = file["varm/present"][:].T.astype(bool)
+    row = {slide: row for row, slide in enumerate(_read_texts(file["uns/panel/slides"]))}
+    nothing = np.zeros(present.shape[1], bool)  # of a slide without spots
+    return np.stack([present[row[slide]] if slide in row else nothing for slide in slides])
+
+
+def _index_name(frame: h5py.Group) -> str:
+    return frame.attrs["_index"]
+
+
+def _read_index(frame: h5py.Group) -> list[str]:
+    return _read_texts(frame[_index_name(frame)]).tolist()
+
+
+def _read_texts(item: h5py.Group | h5py.Dataset) -> np.ndarray:
+    """Read a column of texts, categorical or not; missing ones are empty. (n,) object."""
+    if isinstance(item, h5py.Group) and "codes" in item:
+        categories = np.array([*_read_texts(item["categories"]), ""], object)
+        return categories[item["codes"][:]]  # code -1 is missing
+    if isinstance(item, h5py.Group):  # texts of which some are missing
+        values = item["values"].asstr()[:]
+        return np.where(item["mask"][:], "", values)
+    return item.asstr()[:]
+
+
+def _read_codes(item: h5py.Group | h5py.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Read a column of texts as (n,) numbers, and the texts they stand for."""
+    if isinstance(item, h5py.Group) and "codes" in item:
+        return item["codes"][:], _read_texts(item["categories"])
+    names, codes = np.unique(_read_texts(item), return_inverse=True)
+    return codes, names
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error.args[0] if error.args else error).splitlines()[0]
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3:,} more slides"

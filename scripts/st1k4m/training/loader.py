@@ -1,0 +1,295 @@
+"""Batches of pairs: exact epochs over ranks and workers, and going on where a run ended."""
+
+import hashlib
+import random
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from st1k4m.training import order
+from st1k4m.training.pairs import Pairs
+
+START_METHODS = ("fork", "spawn", "forkserver")
+
+_SAME = ("seed", "shuffle", "weight", "batch_size", "drop_last", "world", "block", "pairs")
+"""What a state must have been made with to be gone on with."""
+
+
+class Loader:
+    """Batches of pairs, epoch after epoch; ``Pairs.loader`` makes it.
+
+    Iterating gives the batches of one epoch, as ``pairs[[...]]`` does. The order depends on the
+    seed and the epoch alone; the ranks share it out and take equally many batches. Workers and
+    ``batch_size`` do not change it. Each iteration is the next epoch; one that was broken off
+    begins the same epoch from its start.
+
+    Parameters
+    ----------
+    pairs
+        The pairs.
+    batch_size
+        Pairs of a batch.
+    shuffle
+        Random order, or the order of the pairs.
+    seed
+        Of the order, and of a random transform.
+    weight
+        ``pair``: every pair once. ``slide``, ``study``: as many draws as there are pairs, every
+        slide or study equally often.
+    drop_last
+        Leave out the last batch of a rank if it is smaller.
+    rank, world
+        Which process this is, of how many. By default those of ``torch.distributed`` where it is
+        initialised, else 0 of 1.
+    workers
+        Processes that read; 0 reads in this one. Needs PyTorch.
+    prefetch
+        Batches that each worker reads ahead.
+    context
+        How workers are started: ``fork``, ``spawn`` or ``forkserver``; the system's default if
+        None.
+    block
+        Neighbours in a store that are read close to one another in time, though not in the same
+        batch; 1 is a perfect shuffle.
+
+    Attributes
+    ----------
+    epoch : int
+        The epoch that is being read, or is read next.
+
+    Raises
+    ------
+    ValueError
+        An option does not fit; the message says what would.
+    """
+
+    def __init__(
+        self,
+        pairs: Pairs,
+        batch_size: int = 256,
+        *,
+        shuffle: bool = True,
+        seed: int = 0,
+        weight: str = "pair",
+        drop_last: bool = False,
+        rank: int | None = None,
+        world: int | None = None,
+        workers: int = 0,
+        prefetch: int = 2,
+        context: str | None = None,
+        block: int = order.BLOCK,
+    ) -> None:
+        rank, world = _find_rank(rank, world)
+        least = {"batch_size": 1, "seed": 0, "workers": 0, "prefetch": 1, "block": 1, "world": 1}
+        given = {"batch_size": batch_size, "seed": seed, "workers": workers, "prefetch": prefetch}
+        for name, value in (given | {"block": block, "world": world, "rank": rank}).items():
+            if isinstance(value, bool) or not isinstance(value, int) or value < least.get(name, 0):
+                least_value = least.get(name, 0)
+                raise ValueError(f"{name} must be a whole number of at least {least_value}, "
+                                 f"not {value!r}")  # fmt: skip
+        if rank >= world:
+            raise ValueError(f"rank {rank} of a world of {world}: ranks count from 0")
+        if weight not in order.WEIGHTS:
+            raise ValueError(f"weight must be {', '.join(order.WEIGHTS)}, not {weight!r}")
+        if weight != "pair" and not shuffle:
+            raise ValueError(f"weight={weight!r} draws at random: it needs shuffle=True")
+        if context not in (*START_METHODS, None):
+            raise ValueError(f"context must be {', '.join(START_METHODS)}, not {context!r}")
+        self.pairs = pairs
+        self.batch_size = batch_size
+        self.epoch = 0
+        self._shuffle, self._seed, self._weight, self._block = shuffle, seed, weight, block
+        self._drop_last, self._rank, self._world = drop_last, rank, world
+        self._batches = order.count_batches(len(pairs), batch_size, world, drop_last)
+        self._edges = self._cut()
+        self._batch = 0  # batches of this epoch that were given
+        self._start = 0  # where the next iteration begins
+        self._running = 0
+        self._workers = self._start_workers(workers, prefetch, context) if workers else None
+
+    def __len__(self) -> int:
+        """Return the number of batches of an epoch on this rank."""
+        return len(self._edges) - 1
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        self._running += 1
+        running = self._running
+        self._batch, self._start = self._start, 0
+        mine = self._order()
+        for batch in self._read(mine, self._batch):
+            if running != self._running:
+                raise RuntimeError("another iteration of this loader began; use one at a time")
+            self._batch += 1
+            yield batch
+        if running == self._running:
+            self.set_epoch(self.epoch + 1)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Let the next iteration read this epoch, from its start."""
+        self.epoch, self._batch, self._start = epoch, 0, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the loader is, in plain values: after the last batch it gave.
+
+        The state of one rank is good for all.
+        """
+        ended = self._batch == len(self)
+        return {
+            "epoch": self.epoch + ended,
+            "batch": 0 if ended else self._batch,
+            **self._identity(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on behind the last batch that the loader of this state gave.
+
+        Raises
+        ------
+        ValueError
+            The state is of other pairs, or of a loader with other options.
+        """
+        own = self._identity()
+        missing = [name for name in ("epoch", "batch", *own) if name not in state]
+        if missing:
+            raise ValueError(f"this is not the state of a loader: it has no {', '.join(missing)}")
+        for name in _SAME:
+            if state[name] != own[name]:
+                raise ValueError(
+                    f"the state was saved with {name} {state[name]!r}, this loader has "
+                    f"{own[name]!r}: make the loader as it was"
+                )
+        self.epoch, self._batch = state["epoch"], state["batch"]
+        self._start = self._batch
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "seed": self._seed,
+            "shuffle": self._shuffle,
+            "weight": self._weight,
+            "batch_size": self.batch_size,
+            "drop_last": self._drop_last,
+            "world": self._world,
+            "block": self._block,
+            "pairs": _digest(self.pairs),
+        }
+
+    def _cut(self) -> np.ndarray:
+        """Return where each batch of this rank begins in its part of the order."""
+        total = len(self.pairs)
+        if not self._batches or total < self._world:
+            raise ValueError(
+                f"{total:,} pairs are too few for {self._world} rank(s) with batches of "
+                f"{self.batch_size:,}" + (" and drop_last" if self._drop_last else "")
+            )
+        part = order.part_of_rank(total, self._rank, self._world)
+        edges = order.cut_batches(part.stop - part.start, self.batch_size, self._batches)
+        return edges[np.append(True, np.diff(edges) > 0)]
+
+    def _order(self) -> np.ndarray:
+        """Return the pairs of this rank in this epoch, in their order."""
+        sizes = self.pairs.sizes
+        if not self._shuffle:
+            whole = np.arange(len(self.pairs))
+        elif self._weight == "pair":
+            whole = order.shuffle_pairs(sizes, self._seed, self.epoch, self._block)
+        else:
+            named = self.pairs.slides if self._weight == "slide" else self.pairs.studies
+            groups = np.unique(named, return_inverse=True)[1]
+            whole = order.draw_pairs(sizes, groups, self._seed, self.epoch)
+        return whole[order.part_of_rank(len(whole), self._rank, self._world)]
+
+    def _read(self, mine: np.ndarray, start: int) -> Iterator[dict[str, Any]]:
+        ahead = self._block > 1 and self._shuffle and self._weight == "pair"
+        seed = self._seed, self.epoch, self._rank
+        tasks = _make_tasks(mine, self._edges, start, seed, ahead)
+        if self._workers is not None:
+            return self._workers.read(tasks)
+        return (task.read(self.pairs) for task in tasks)
+
+    def _start_workers(self, workers: int, prefetch: int, context: str | None) -> Any:
+        try:
+            from st1k4m.training.workers import Workers
+        except ImportError:
+            raise ValueError(
+                f"workers={workers} needs PyTorch: pip install torch, or give workers=0"
+            ) from None
+        return Workers(self.pairs, self.batch_size, workers, prefetch, context)
+
+
+class Task:
+    """One batch to read: the pairs, the seed of a random transform, what will be read soon."""
+
+    def __init__(
+        self, indices: np.ndarray, seed: tuple[int, ...], ahead: np.ndarray | None
+    ) -> None:
+        self.indices, self.seed, self.ahead = indices, seed, ahead
+
+    def read(self, pairs: Pairs, allocate=np.empty) -> dict[str, Any]:
+        """Read the batch."""
+        if self.ahead is not None:
+            pairs.expect(self.ahead)
+        if pairs.transform is None:
+            return pairs.read(self.indices, allocate)
+        with _seeded(self.seed):
+            return pairs.read(self.indices, allocate)
+
+
+def _make_tasks(
+    mine: np.ndarray, edges: np.ndarray, start: int, seed: tuple[int, ...], ahead: bool
+) -> Iterator[Task]:
+    """Give the tasks of a rank's epoch from batch ``start`` on.
+
+    With ``ahead`` the first task of each window says what the window's others will read.
+    """
+    for number in range(start, len(edges) - 1):
+        begin, end = int(edges[number]), int(edges[number + 1])
+        entered = -(-begin // order.WINDOW) * order.WINDOW  # the window that begins in this batch
+        soon = None
+        if ahead and number == start:
+            soon = mine[begin : entered + order.WINDOW]
+        elif ahead and entered < end:
+            soon = mine[entered : entered + order.WINDOW]
+        yield Task(mine[begin:end], (*seed, begin), soon)
+
+
+class _seeded:
+    """Seed Python's, numpy's and PyTorch's random numbers, and leave them as they were."""
+
+    def __init__(self, seed: tuple[int, ...]) -> None:
+        self._seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
+        self._torch = sys.modules.get("torch")
+
+    def __enter__(self) -> None:
+        self._before = random.getstate(), np.random.get_state()  # noqa: NPY002
+        random.seed(self._seed)
+        np.random.seed(self._seed)  # noqa: NPY002
+        if self._torch:
+            self._torch_before = self._torch.get_rng_state()
+            self._torch.manual_seed(self._seed)
+
+    def __exit__(self, *error: object) -> None:
+        random.setstate(self._before[0])
+        np.random.set_state(self._before[1])  # noqa: NPY002
+        if self._torch:
+            self._torch.set_rng_state(self._torch_before)
+
+
+def _find_rank(rank: int | None, world: int | None) -> tuple[int, int]:
+    if (rank is None) != (world is None):
+        raise ValueError("give rank and world together, or neither")
+    if rank is not None:
+        return rank, world
+    distributed = sys.modules.get("torch.distributed")
+    if distributed and distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
+def _digest(pairs: Pairs) -> str:
+    """Return what tells whether two `Pairs` number the same pairs."""
+    content = "\n".join(
+        f"{slide}\t{size}" for slide, size in zip(pairs.slides, pairs.sizes.tolist(), strict=True)
+    )
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
