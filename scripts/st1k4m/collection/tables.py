@@ -1,0 +1,104 @@
+"""Tables of the collection as text: tab-separated, with comments at the head where there are any."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from st1k4m.errors import ConfigError
+from st1k4m.run import outputs
+
+#: Begins a line of comment at the head. No name of a slide can hold a blank.
+COMMENT = "# "
+
+
+def format_table(
+    columns: Sequence[str], rows: Iterable[Mapping[str, object]], head: Iterable[str] = ()
+) -> str:
+    """Format rows as tab-separated text.
+
+    Parameters
+    ----------
+    columns
+        Names of the columns, in order.
+    rows
+        Values by column; a missing one is empty. Tabs and line breaks within become blanks.
+    head
+        Lines of comment that go before the header.
+    """
+    text = io.StringIO()
+    for line in head:
+        text.write(f"{COMMENT}{' '.join(str(line).split())}\n")
+    writer = csv.writer(text, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
+    writer.writerow(columns)
+    writer.writerows([_cell(row.get(column, "")) for column in columns] for row in rows)
+    return text.getvalue()
+
+
+def write_table(
+    path: str | Path,
+    columns: Sequence[str],
+    rows: Iterable[Mapping[str, object]],
+    head: Iterable[str] = (),
+) -> None:
+    """Write rows as a tab-separated table, whole or not at all; arguments as `format_table`."""
+    outputs.write_text(path, format_table(columns, rows, head))
+
+
+def read_table(
+    path: str | Path, columns: Sequence[str] = ()
+) -> tuple[list[str], list[dict[str, str]]]:
+    """Read a tab-separated table with comments at its head.
+
+    Parameters
+    ----------
+    path
+        The table. Lines that begin with ``#`` before the header are comments.
+    columns
+        Columns that it must have.
+
+    Returns
+    -------
+    head : list of str
+        The comments without their mark.
+    rows : list of dict
+        One dict a row, every value as text. Empty lines are skipped.
+
+    Raises
+    ------
+    ConfigError
+        The table cannot be read, lacks a column, or a row has another number of cells.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines(keepends=True)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as a table: {error}") from None
+    start = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    head = [line[1:].strip() for line in lines[:start]]
+    reader = csv.reader(lines[start:], delimiter="\t")
+    header = next(reader, [])
+    lacking = [column for column in columns if column not in header]
+    if lacking:
+        raise ConfigError(
+            f"{path}: the header lacks {', '.join(lacking)}; it must name {', '.join(columns)}, "
+            "separated by tabs"
+        )
+    rows = []
+    for cells in reader:
+        if not any(cell.strip() for cell in cells):
+            continue
+        if len(cells) != len(header):
+            raise ConfigError(
+                f"{path}, line {start + reader.line_num}: {len(cells)} cells where the header has "
+                f"{len(header)}; separate columns by one tab"
+            )
+        rows.append(dict(zip(header, cells, strict=True)))
+    return head, rows
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return " ".join(str(value).split()) if isinstance(value, str) else str(value)
