@@ -25,7 +25,7 @@ def renamed(names: Iterable[str]) -> dict[str, str]:
     dict
         New names by old ones. SpatialData refuses the characters that `element_name` replaces, the
         name ``_index``, and names that differ in upper and lower case alone; of these the first
-        keeps its name, and the others get a number.
+        keeps its name, and the others get a number, as anndata numbers names.
     """
     names = list(names)
     allowed = {name for name in names if name == element_name(name) and name != "_index"}
@@ -36,7 +36,7 @@ def renamed(names: Iterable[str]) -> dict[str, str]:
         new, number = base, 1
         while new.lower() in taken:
             number += 1
-            new = f"{base}_{number}"
+            new = f"{base}-{number}"
         taken.add(new.lower())
         if new != name:
             new_names[name] = new
