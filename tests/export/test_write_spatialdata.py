@@ -191,7 +191,10 @@ def test_names_that_spatialdata_refuses_are_changed_and_said(make_finished, writ
     columns = {"a b": 1.0, "a_b": 2.0, "Area": 3.0, "area": 4.0}
     data = write(make_finished("S+1", columns=columns, layers=["log norm"]))
     renamed = data.attrs["st1k4m"]["renamed"]
-    assert renamed == {"obs": {"a b": "a_b-2", "area": "area-2"}, "layers": {"log norm": "log_norm"}}
+    assert renamed == {
+        "obs": {"a b": "a_b-2", "area": "area-2"},
+        "layers": {"log norm": "log_norm"},
+    }
     assert "a_b-2" in caplog.text
     obs = data["table"].obs
     assert (obs["a_b-2"] == 1).all() and (obs["a_b"] == 2).all() and (obs["area-2"] == 4).all()
@@ -247,9 +250,7 @@ def test_a_broken_image_leaves_the_store_of_before(make_finished, write, tmp_pat
     assert [path.name for path in tmp_path.glob("*store.zarr*")] == ["store.zarr"]
 
 
-def test_a_killed_export_leaves_no_store_and_the_next_one_makes_it(
-    make_finished, write, tmp_path
-):
+def test_a_killed_export_leaves_no_store_and_the_next_one_makes_it(make_finished, write, tmp_path):
     finished = make_finished("S", size=(1500, 1500))
     program = f"""
 import pathlib, time
@@ -263,7 +264,7 @@ def slow(bands, levels):
             time.sleep(60)
     write(some(), levels)
 pyramid.fill_levels = slow
-paths = {{k: str(v) for k, v in {({k: str(v) for k, v in finished.arguments().items()})!r}.items()}}
+paths = {{k: str(v) for k, v in { ({k: str(v) for k, v in finished.arguments().items()})!r}.items()}}
 write_spatialdata.write_spatialdata(
     **paths, store={str(tmp_path / "store.zarr")!r}, image={str(finished.image)!r}
 )

@@ -1,6 +1,5 @@
 """The card of the collection, with the head that the Hugging Face hub reads."""
 
-import textwrap
 from collections.abc import Iterable
 
 import yaml
@@ -65,13 +64,12 @@ def make_card(contents: Contents, options: Options) -> str:
 def describe(contents: Contents) -> str:
     """Return what the collection is, in a few sentences."""
     found = contents.summary["found"]
-    text = (
+    return (
         f"{found['slides']:,} slides of spatial transcriptomics with {found['pairs']:,} pairs of "
         f"histology tile and gene expression, from {len(contents.studies):,} studies. Built by the "
         f"STimage-1K4M workflow {contents.version} from {_source(contents)}. Counts are those of "
         "the studies; tiles are cut around each spot from the images as published."
     )
-    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
 
 
 def _source(contents: Contents) -> str:
@@ -153,7 +151,9 @@ def _splits(contents: Contents) -> str:
         for row in table.rows:
             counts[row["part"]] = counts.get(row["part"], 0) + 1
         numbers = ", ".join(f"{part}: {count:,}" for part, count in sorted(counts.items()))
-        parts.append(f"**{name}** (`{table.path}`): slides by part {numbers}.\n{_quote(table.head)}")
+        parts.append(
+            f"**{name}** (`{table.path}`): slides by part {numbers}.\n{_quote(table.head)}"
+        )
     return "## Splits\n\n" + "\n\n".join(parts)
 
 
@@ -189,7 +189,9 @@ def _shards(contents: Contents) -> str:
 
 def _making(contents: Contents) -> str:
     states = contents.summary["states"]
-    left_out = ", ".join(f"{number:,} {state.replace('_', ' ')}" for state, number in states.items())
+    left_out = ", ".join(
+        f"{number:,} {state.replace('_', ' ')}" for state, number in states.items()
+    )
     return (
         "## How it was made\n\n"
         f"By the STimage-1K4M workflow {contents.version}. Slides of the catalogue: {left_out}. "

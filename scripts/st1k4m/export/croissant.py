@@ -464,7 +464,9 @@ def _record_set(name: str, description: str, fields: list[dict], key: str = "") 
     }
 
 
-def _field(record_set: str, name: str, kind: str, about: str, source: Mapping | None = None) -> dict:
+def _field(
+    record_set: str, name: str, kind: str, about: str, source: Mapping | None = None
+) -> dict:
     field = {
         "@type": "cr:Field",
         "@id": f"{record_set}/{name}",
@@ -476,4 +478,3 @@ def _field(record_set: str, name: str, kind: str, about: str, source: Mapping | 
         where = {key: value for key, value in source.items() if key != "column"}
         field["source"] = {**where, "extract": {"column": source["column"]}}
     return field
-

@@ -83,9 +83,7 @@ def describe_collection(
     described = croissant.make_croissant(
         contents, options, hash_file(root, root / SUMS), card.describe(contents)
     )
-    outputs.write_text(
-        root / CROISSANT, json.dumps(described, indent=1, ensure_ascii=False) + "\n"
-    )
+    outputs.write_text(root / CROISSANT, json.dumps(described, indent=1, ensure_ascii=False) + "\n")
 
 
 def _gather(
@@ -104,9 +102,7 @@ def _gather(
         version=__version__,
         slides=slides,
         studies=find_studies(slides, rows, known),
-        splits={
-            name: Table.read(root, path, ("slide", "part")) for name, path in splits.items()
-        },
+        splits={name: Table.read(root, path, ("slide", "part")) for name, path in splits.items()},
         panels={name: Table.read(root, path) for name, path in panels.items()},
         shards=[Shards.read(root, Path(path)) for path in shards.values()],
     )

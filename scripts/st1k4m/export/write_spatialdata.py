@@ -401,9 +401,7 @@ def _attributes(
 ) -> dict:
     """Return the store's attributes: plain values, as JSON has them."""
     name = element_name(record["slide"])
-    tissue = next(
-        key for which in ("full", "hires") if (key := f"{name}_{which}_image") in images
-    )
+    tissue = next(key for which in ("full", "hires") if (key := f"{name}_{which}_image") in images)
     attributes = {
         "st1k4m": {
             "slide": record["slide"],
