@@ -98,7 +98,7 @@ def make_finished(tmp_path):
                 "log1p": {"base": 2.0},
             },
             obsm={"spatial": centres},
-            layers={"counts": counts} | {name: x for name in layers or ()},
+            layers={"counts": counts} | dict.fromkeys(layers or (), x),
         )
         finished = Finished(
             slide,

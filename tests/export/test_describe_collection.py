@@ -23,10 +23,8 @@ from st1k4m.export.contents import Options, Table, find_studies
 from st1k4m.source.catalogue import Slide
 
 SLIDES = ("GSE1_A.1+x", "GSE1_B", "Human_Breast_10X_06092021_V1")
-COLUMNS = (
-    "slide tech species tissue study patient patient_source block section spots genes um_per_px "
-    "tier flags"
-).split()
+COLUMNS = ["slide", "tech", "species", "tissue", "study", "patient", "patient_source", "block"]
+COLUMNS += ["section", "spots", "genes", "um_per_px", "tier", "flags"]
 
 
 def write_table(path, columns, rows, head=()):
@@ -98,9 +96,15 @@ def write_parquet_shards(folder):
 
 def write_tar_shards(folder):
     folder.mkdir(parents=True)
+    array = io.BytesIO()
+    np.save(array, np.arange(2.0))
     with tarfile.open(folder / "s-000000.tar", "w") as tar:
         for sample in range(3):
-            for ending, content in (("jpg", make_picture()), ("npy", b"12"), ("json", b"{}")):
+            for ending, content in (
+                ("jpg", make_picture()),
+                ("npy", array.getvalue()),
+                ("json", b"{}"),
+            ):
                 member = tarfile.TarInfo(f"{sample:06d}.{ending}")
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))

@@ -1,4 +1,4 @@
-"""A slide as SpatialData holds what its AnnData and its image hold, under spatialdata-io's names."""
+"""A slide as SpatialData holds what its AnnData and image hold, under spatialdata-io's names."""
 
 import builtins
 import hashlib
@@ -252,6 +252,7 @@ def test_a_broken_image_leaves_the_store_of_before(make_finished, write, tmp_pat
 
 def test_a_killed_export_leaves_no_store_and_the_next_one_makes_it(make_finished, write, tmp_path):
     finished = make_finished("S", size=(1500, 1500))
+    arguments = {name: str(value) for name, value in finished.arguments().items()}
     program = f"""
 import pathlib, time
 from st1k4m.export import pyramid, write_spatialdata
@@ -264,7 +265,7 @@ def slow(bands, levels):
             time.sleep(60)
     write(some(), levels)
 pyramid.fill_levels = slow
-paths = {{k: str(v) for k, v in { ({k: str(v) for k, v in finished.arguments().items()})!r}.items()}}
+paths = {arguments!r}
 write_spatialdata.write_spatialdata(
     **paths, store={str(tmp_path / "store.zarr")!r}, image={str(finished.image)!r}
 )

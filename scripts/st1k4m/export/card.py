@@ -151,9 +151,8 @@ def _splits(contents: Contents) -> str:
         for row in table.rows:
             counts[row["part"]] = counts.get(row["part"], 0) + 1
         numbers = ", ".join(f"{part}: {count:,}" for part, count in sorted(counts.items()))
-        parts.append(
-            f"**{name}** (`{table.path}`): slides by part {numbers}.\n{_quote(table.head)}"
-        )
+        text = f"**{name}** (`{table.path}`): slides by part {numbers}."
+        parts.append(f"{text}\n{_quote(table.head)}")
     return "## Splits\n\n" + "\n\n".join(parts)
 
 
@@ -189,12 +188,10 @@ def _shards(contents: Contents) -> str:
 
 def _making(contents: Contents) -> str:
     states = contents.summary["states"]
-    left_out = ", ".join(
-        f"{number:,} {state.replace('_', ' ')}" for state, number in states.items()
-    )
+    numbers = (f"{number:,} {state.replace('_', ' ')}" for state, number in states.items())
     return (
         "## How it was made\n\n"
-        f"By the STimage-1K4M workflow {contents.version}. Slides of the catalogue: {left_out}. "
+        f"By the STimage-1K4M workflow {contents.version}. Slides of the catalogue: {', '.join(numbers)}. "
         "Each slide's record states its parameters, the versions that made it, how the micrometres "
         "per pixel were found, and what is unusual about it."
     )

@@ -207,8 +207,10 @@ def make_croissant(contents: Contents, options: Options, sums: File, description
 
 
 CITATION = """@inproceedings{chen2024stimage1k4m,
-  title = {STimage-1K4M: A histopathology image-gene expression dataset for spatial transcriptomics},
-  author = {Chen, Jiawen and Zhou, Muqing and Wu, Wenrong and Zhang, Jinwei and Li, Yun and Li, Didong},
+  title = {STimage-1K4M: A histopathology image-gene expression dataset for spatial
+           transcriptomics},
+  author = {Chen, Jiawen and Zhou, Muqing and Wu, Wenrong and Zhang, Jinwei and Li, Yun and
+            Li, Didong},
   booktitle = {Advances in Neural Information Processing Systems, Datasets and Benchmarks Track},
   year = {2024},
   eprint = {2406.06393}

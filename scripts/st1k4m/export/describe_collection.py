@@ -1,4 +1,4 @@
-"""Describe the results as one dataset: a card for people and the hub, and Croissant for machines."""
+"""Describe the results as one dataset: a card for people and the hub, Croissant for machines."""
 
 import json
 from collections.abc import Iterable, Mapping

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 
 CHUNK = 1024
-"""Pixels of a chunk's side. A row of chunks of an image 40,000 pixels wide is 123 MB, and all levels
-together hold twice that; with 512 the store would have four times as many files."""
+"""Pixels of a chunk's side. A row of chunks of an image 40,000 pixels wide is 123 MB, and all
+levels together hold twice that; with 512 the store would have four times as many files."""
 
 MOST_LEVELS = 5
 """The full image and four halvings, as spatialdata-io's reader of Visium makes."""

@@ -35,7 +35,7 @@ MICRONS = "microns"
 """The coordinate system in micrometres; sopa uses the same name."""
 
 REGION, INSTANCE = "region", "spot_id"
-"""Columns of the table: the element a spot belongs to and its number there, as in spatialdata-io."""
+"""Columns of the table: a spot's element and its number there, as in spatialdata-io."""
 
 BINNED = ("VisiumHD",)
 """Technologies whose spots are square bins that touch; the others' spots are circles."""
