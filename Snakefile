@@ -9,6 +9,8 @@
 #   its products               ->  draw_slide        ->  results/overlay/{slide}.jpg, results/report/
 #   all slides                 ->  build_manifest    ->  results/manifest.tsv, results/summary.json
 #                                  build_report      ->  results/report/index.html
+#   where asked for            ->  write_spatialdata ->  results/spatialdata/{slide}.zarr
+#                                  describe_collection -> results/README.md, results/collection/
 #
 # Everything lies below the working directory: resources/ was downloaded or generated, work/ is
 # handed from step to step, results/ is for users, logs/<rule>/{slide}.log is one file per job.
@@ -32,6 +34,7 @@ include: "rules/align.smk"
 include: "rules/tiles.smk"
 include: "rules/anndata.smk"
 include: "rules/collection.smk"
+include: "rules/export.smk"
 
 
 remake_what_was_made_otherwise()
@@ -42,6 +45,7 @@ rule all:
         expand(wanted(), slide=SLIDES),
         STEPS["build_manifest"].makes.values(),
         STEPS["build_report"].makes.values(),
+        STEPS["describe_collection"].makes.values() if CARD else [],
     localrule: True
 
 

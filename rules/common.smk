@@ -22,6 +22,7 @@ sys.path.insert(0, f"{REPOSITORY}/scripts")
 
 from st1k4m.dataset import SLIDE_NAME
 from st1k4m.errors import CatalogueError, ConfigError
+from st1k4m.export.options import CardOptions, StoreOptions
 from st1k4m.plan import costs
 from st1k4m.run import job, outputs, settings
 from st1k4m.run.products import read_origins
@@ -105,6 +106,12 @@ except OSError as error:
         f"{error}\nthe dataset must be readable and the working directory, {os.getcwd()}, writable; "
         "--directory chooses another"
     ) from None
+
+
+# What is made only where the configuration asks for it.
+PACKED = config["tiles"]["format"] in ("webdataset", "png")
+STORE = StoreOptions.from_config(config["spatialdata"])
+CARD = CardOptions.from_config(config["card"])
 
 
 wildcard_constraints:
@@ -248,11 +255,11 @@ def tile_options(wildcards):
 
 def wanted():
     """What is made for every selected slide."""
-    packed = config["tiles"]["format"] in ("webdataset", "png")
+    asked = {"pack_tiles": PACKED, "write_spatialdata": STORE is not None}
     return [
         path
         for step in SLIDE_STEPS.values()
-        if not step.kept_when_stale and (packed or not step.optional)
+        if not step.kept_when_stale and (asked.get(step.name) or not step.optional)
         for path in step.makes.values()
         if not path.startswith("work/")
     ]

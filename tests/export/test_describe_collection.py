@@ -19,7 +19,8 @@ import pytest
 import yaml
 from places import REPOSITORY
 from st1k4m.export import checksums, describe_collection
-from st1k4m.export.contents import Options, Table, find_studies
+from st1k4m.export.contents import Table, find_studies
+from st1k4m.export.options import CardOptions
 from st1k4m.source.catalogue import Slide
 
 SLIDES = ("GSE1_A.1+x", "GSE1_B", "Human_Breast_10X_06092021_V1")
@@ -186,7 +187,7 @@ def describe(root, options=None):
         splits={"s": collection / "splits/s.tsv"},
         panels={"p": collection / "panels/p.tsv"},
         shards={"p_train": root / "shards/p_train", "t": root / "shards/t"},
-        options=options or Options(),
+        options=options or CardOptions(),
     )
     return json.loads((collection / "croissant.json").read_text())
 
@@ -297,7 +298,7 @@ def test_the_card_tells_splits_panels_studies_and_licences(results):
 
 
 def test_options_reach_card_and_croissant(results):
-    options = Options.from_config(
+    options = CardOptions.from_config(
         {"name": "Mine", "url": "https://x.org", "creators": ["A"], "licence": "CC-BY-4.0"}
         | {"published": "2026-01-02"}
     )

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from st1k4m.errors import SlideError
 from st1k4m.export import write_spatialdata as export
+from st1k4m.export.options import StoreOptions
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +215,20 @@ def test_attributes_hold_record_annotation_relations_and_splits(make_finished, w
     assert found["cell_segmentation_image"] == found["tissue_segmentation_image"] == "S_hires_image"
 
 
+def test_what_the_collection_says_of_a_slide_is_read_from_its_tables(tmp_path):
+    (tmp_path / "relations.tsv").write_text(
+        "slide_a\tslide_b\trelation\tevidence\n"
+        "S\tT\tsame_block\tspot #1\nT\tU\tsame_study\t\nR\tS\tsame_study\t\n"
+    )
+    (tmp_path / "study.tsv").write_text("# two folds\nslide\tpart\tgroup\nS\t0\tg\nT\t1\th\n")
+    (tmp_path / "other.tsv").write_text("slide\tpart\tgroup\nT\ttest\th\n")
+    splits = {name: tmp_path / f"{name}.tsv" for name in ("study", "other")}
+    found = export.read_collected("S", tmp_path / "relations.tsv", splits)
+    assert [(row["slide_a"], row["slide_b"]) for row in found.relations] == [("S", "T"), ("R", "S")]
+    assert found.relations[0]["evidence"] == "spot #1"
+    assert found.splits == {"study": {"slide": "S", "part": "0", "group": "g"}}
+
+
 def test_a_slide_without_spots_keeps_its_pictures(make_finished, write, caplog):
     data = write(make_finished("S", spots=0))
     assert set(data.images) == {"S_hires_image", "S_lowres_image"}
@@ -304,10 +319,10 @@ def test_without_the_library_the_message_says_what_to_install(make_finished, mon
     ("value", "options"),
     [
         (False, None),
-        (True, export.Options()),
-        ({"full_image": True}, export.Options(full_image=True)),
-        ({"collection": False}, export.Options(collection=False)),
+        (True, StoreOptions()),
+        ({"full_image": True}, StoreOptions(full_image=True)),
+        ({"collection": False}, StoreOptions(collection=False)),
     ],
 )
 def test_options_are_those_of_the_configuration(value, options):
-    assert export.Options.from_config(value) == options
+    assert StoreOptions.from_config(value) == options

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 import yaml
 
 from st1k4m.export import croissant
-from st1k4m.export.contents import Contents, Options, Study
+from st1k4m.export.contents import Contents, Study
+from st1k4m.export.options import CardOptions
 
 SIZES = (
     ("n<1K", 1e3),
@@ -28,7 +29,7 @@ PRODUCTS = (
 """Folder, path and content of what there is of a slide."""
 
 
-def make_card(contents: Contents, options: Options) -> str:
+def make_card(contents: Contents, options: CardOptions) -> str:
     """Write the card.
 
     Parameters
@@ -80,7 +81,7 @@ def _source(contents: Contents) -> str:
     return f"https://huggingface.co/datasets/{name} at revision {revision}"
 
 
-def _head(contents: Contents, options: Options) -> dict:
+def _head(contents: Contents, options: CardOptions) -> dict:
     head: dict = {"pretty_name": options.name, "license": options.licence}
     if options.licence == "other":
         head |= {"license_name": "per-study", "license_link": "README.md"}
@@ -191,13 +192,14 @@ def _making(contents: Contents) -> str:
     numbers = (f"{number:,} {state.replace('_', ' ')}" for state, number in states.items())
     return (
         "## How it was made\n\n"
-        f"By the STimage-1K4M workflow {contents.version}. Slides of the catalogue: {', '.join(numbers)}. "
+        f"By the STimage-1K4M workflow {contents.version}. "
+        f"Slides of the catalogue: {', '.join(numbers)}. "
         "Each slide's record states its parameters, the versions that made it, how the micrometres "
         "per pixel were found, and what is unusual about it."
     )
 
 
-def _licences(contents: Contents, options: Options) -> str:
+def _licences(contents: Contents, options: CardOptions) -> str:
     text = (
         "The images and counts keep the licences of the studies that published them."
         if options.licence == "other"

@@ -15,50 +15,6 @@ LICENCE_COLUMNS = ("slides", "licence", "url", "source")
 
 
 @dataclass(frozen=True)
-class Options:
-    """What the configuration's ``card`` says of the collection.
-
-    Attributes
-    ----------
-    name
-        Of the collection.
-    url
-        Where it is, or will be, published.
-    creators
-        Who made it.
-    licence
-        Of the collection as a whole: an SPDX identifier that the hub knows, or ``other``, which
-        refers to the studies' own.
-    published
-        The day, as YYYY-MM-DD. A run states no day by itself: its products would differ from day
-        to day.
-    """
-
-    name: str = "STimage-1K4M, built"
-    url: str = "https://huggingface.co/datasets/jiawennnn/STimage-1K4M"
-    creators: tuple[str, ...] = (
-        "Jiawen Chen",
-        "Muqing Zhou",
-        "Wenrong Wu",
-        "Jinwei Zhang",
-        "Yun Li",
-        "Didong Li",
-    )
-    licence: str = "other"
-    published: str = "2024-06-10"
-
-    @classmethod
-    def from_config(cls, value: bool | Mapping) -> "Options | None":
-        """Return the options that the configuration's ``card`` asks for; None if false."""
-        if not isinstance(value, Mapping):
-            return cls() if value else None
-        values = dict(value)
-        if "creators" in values:
-            values["creators"] = tuple(values["creators"])
-        return cls(**values)
-
-
-@dataclass(frozen=True)
 class Table:
     """A table of the collection.
 

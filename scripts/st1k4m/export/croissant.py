@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from st1k4m.export.checksums import File
-from st1k4m.export.contents import Contents, Options, Shards, Table
+from st1k4m.export.contents import Contents, Shards, Table
+from st1k4m.export.options import CardOptions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -141,23 +142,23 @@ def typed_tables(contents: Contents) -> "dict[str, pa.Table]":
         values = [read[kind](row[name]) if row[name] or kind == TEXT else None for row in rows]
         return pa.array(values, types[kind])
 
-    slides, kinds = contents.slides.rows, {name: kind for name, (kind, _) in SLIDE_FIELDS.items()}
-    tables = {
-        SLIDES: pa.table(
-            {name: column(slides, name, kinds.get(name, TEXT)) for name in contents.slides.columns}
-        )
+    parts = [
+        {"group": "", **row, "split": name, "part": f"{name}/{row['part']}"}
+        for name, table in contents.splits.items()
+        for row in table.rows
+    ]
+    kinds = {name: kind for name, (kind, _) in SLIDE_FIELDS.items()}
+    slides = {
+        name: column(contents.slides.rows, name, kinds.get(name, TEXT))
+        for name in contents.slides.columns
     }
-    if contents.splits:
-        parts = [
-            {"group": "", **row, "split": name, "part": f"{name}/{row['part']}"}
-            for name, table in contents.splits.items()
-            for row in table.rows
-        ]
-        tables[SPLITS] = pa.table({name: column(parts, name, TEXT) for name in SPLIT_FIELDS})
-    return tables
+    return {
+        SLIDES: pa.table(slides),
+        SPLITS: pa.table({name: column(parts, name, TEXT) for name in SPLIT_FIELDS}),
+    }
 
 
-def make_croissant(contents: Contents, options: Options, sums: File, description: str) -> dict:
+def make_croissant(contents: Contents, options: CardOptions, sums: File, description: str) -> dict:
     """Describe the collection.
 
     Parameters
@@ -217,7 +218,7 @@ CITATION = """@inproceedings{chen2024stimage1k4m,
 }"""
 
 
-def _licence(options: Options) -> str:
+def _licence(options: CardOptions) -> str:
     if options.licence == "other":
         return "Each study's own: see the record set 'studies', and citations.bib."
     return f"https://spdx.org/licenses/{options.licence}"

@@ -14,11 +14,11 @@ from st1k4m.export.checksums import hash_file, list_files, read_sums, write_sums
 from st1k4m.export.contents import (
     LICENCE_COLUMNS,
     Contents,
-    Options,
     Shards,
     Table,
     find_studies,
 )
+from st1k4m.export.options import CardOptions
 from st1k4m.run import outputs
 from st1k4m.source import catalogue
 
@@ -38,7 +38,7 @@ def describe_collection(
     splits: Mapping[str, str | Path],
     panels: Mapping[str, str | Path],
     shards: Mapping[str, str | Path],
-    options: Options,
+    options: CardOptions,
 ) -> None:
     """Write `CARDS`, `CROISSANT`, `SUMS`, and the tables of slides and of splits as parquet.
 

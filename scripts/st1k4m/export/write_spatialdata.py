@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
+from st1k4m.collection.tables import read_table
 from st1k4m.errors import SlideError
 from st1k4m.export.names import element_name, renamed
 from st1k4m.run import outputs
@@ -42,30 +43,6 @@ BINNED = ("VisiumHD",)
 
 
 @dataclass(frozen=True)
-class Options:
-    """What goes into a store.
-
-    Attributes
-    ----------
-    full_image
-        Also the slide's image in full, with levels of half the size each.
-    collection
-        Also the slide's relations to other slides and its part in each split. Both are over all
-        slides, so the store is then made after them, and again when they change.
-    """
-
-    full_image: bool = False
-    collection: bool = True
-
-    @classmethod
-    def from_config(cls, value: bool | Mapping[str, bool]) -> "Options | None":
-        """Return the options that the configuration's ``spatialdata`` asks for; None if false."""
-        if isinstance(value, Mapping):
-            return cls(**value)
-        return cls() if value else None
-
-
-@dataclass(frozen=True)
 class Collected:
     """What the collection says of one slide.
 
@@ -79,6 +56,31 @@ class Collected:
 
     relations: list[dict[str, str]] = field(default_factory=list)
     splits: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+def read_collected(
+    slide: str, relations: str | Path, splits: Mapping[str, str | Path]
+) -> Collected:
+    """Read what the collection says of one slide.
+
+    Parameters
+    ----------
+    slide
+        Name of the slide.
+    relations
+        Path of ``relations.tsv``.
+    splits
+        Paths of the splits, by name.
+    """
+    _, related = read_table(relations, ("slide_a", "slide_b"))
+    parts = {}
+    for name, path in splits.items():
+        _, rows = read_table(path, ("slide", "part"))
+        parts[name] = next((row for row in rows if row["slide"] == slide), None)
+    return Collected(
+        [row for row in related if slide in (row["slide_a"], row["slide_b"])],
+        {name: row for name, row in parts.items() if row},
+    )
 
 
 @dataclass(frozen=True)

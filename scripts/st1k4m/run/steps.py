@@ -88,6 +88,18 @@ _CHAIN = (
         ("build_anndata", "cut_tiles"),
         revision=2,
     ),
+    Step(
+        "write_spatialdata",
+        {"store": "results/spatialdata/{slide}.zarr"},
+        ("build_anndata", "cut_tiles"),
+        optional=True,
+    ),
+    Step(
+        "hash_products",
+        {"sums": "work/checksums/{slide}.txt"},
+        ("build_anndata", "cut_tiles", "pack_tiles", "draw_slide", "write_spatialdata"),
+        optional=True,
+    ),
 )
 _COLLECTION = (
     Step(
@@ -122,6 +134,19 @@ _COLLECTION = (
         },
         ("build_manifest", "draw_slide"),
         revision=2,
+    ),
+    Step(
+        "describe_collection",
+        {
+            "card": "results/README.md",
+            "same_card": "results/collection/README.md",
+            "croissant": "results/collection/croissant.json",
+            "sums": "results/collection/SHA256SUMS",
+            "slides": "results/collection/slides.parquet",
+            "splits": "results/collection/splits.parquet",
+        },
+        ("build_manifest", "hash_products"),
+        optional=True,
     ),
 )
 

@@ -1,0 +1,26 @@
+"""Describe the results as one dataset: the card, and Croissant."""
+
+from st1k4m.run import job
+
+given = snakemake.input
+
+with job.run_script("describe_collection", snakemake):
+    from st1k4m.export import describe_collection
+    from st1k4m.export.options import CardOptions
+
+    def by_name(kind):
+        """Return the products of a kind by the names that the configuration gives them."""
+        return dict(zip(snakemake.params[kind], given[kind], strict=True))
+
+    describe_collection.describe_collection(
+        "results",
+        given.catalogue,
+        given.licences,
+        given.sums,
+        [given.manifest, given.summary, given.citations]
+        + [path for kind in ("tables", "splits", "panels", "counts") for path in given[kind]],
+        splits=by_name("splits"),
+        panels=by_name("panels"),
+        shards=by_name("shards"),
+        options=CardOptions.from_config(snakemake.params.card),
+    )
