@@ -32,10 +32,11 @@ def test_every_rule_is_a_step_and_every_step_a_rule(rules):
 
 
 def step_that_makes(path):
-    """The step that makes a file, if one does; the path may be of one slide or of any."""
+    """The step that makes a file, if one does; the path may be of one slide or split, or of any."""
     for step in STEPS.values():
         for pattern in step.makes.values():
-            before, _, after = pattern.partition("{slide}")
+            before, _, rest = pattern.partition("{")  # the slide, or the name of a split
+            after = rest.partition("}")[2]
             if path == pattern or (after and path.startswith(before) and path.endswith(after)):
                 return step.name
     return None
