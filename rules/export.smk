@@ -6,7 +6,7 @@
 COLLECTION = "results/collection"
 SPLITS = {name: f"{COLLECTION}/splits/{name}.tsv" for name in config.get("splits", {})}
 PANELS = {name: f"{COLLECTION}/panels/{name}.tsv" for name in config.get("panels", {})}
-SHARDS = {name: f"results/shards/{name}" for name in config.get("shards", {})}
+SHARDS = {name: f"results/shards/{name}/index.json" for name in config.get("shards", {})}
 
 # Whether the tables of the collection go into the stores; the rule is there in any case.
 with_collection = STORE is not None and STORE.collection

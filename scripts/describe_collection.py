@@ -1,5 +1,7 @@
 """Describe the results as one dataset: the card, and Croissant."""
 
+from pathlib import Path
+
 from st1k4m.run import job
 
 given = snakemake.input
@@ -21,6 +23,6 @@ with job.run_script("describe_collection", snakemake):
         + [path for kind in ("tables", "splits", "panels", "counts") for path in given[kind]],
         splits=by_name("splits"),
         panels=by_name("panels"),
-        shards=by_name("shards"),
+        shards={name: Path(index).parent for name, index in by_name("shards").items()},
         options=CardOptions.from_config(snakemake.params.card),
     )

@@ -68,6 +68,7 @@ def make_slide(folder: Path, side: int) -> dict[str, str]:
         "study": {"tech": "Visium"},
         "geometry": {"width": side, "height": side, "um_per_px": 0.5},
         "annotation": {"label": [], "spots": []},
+        "flags": [],
     }
     (folder / "r.json").write_text(json.dumps(record))
     paths = {"anndata": "a.h5ad", "tiles": "t.h5", "record": "r.json", "store": "s.zarr"}

@@ -51,6 +51,7 @@ def make_finished(tmp_path):
         um_per_px=0.5,
         columns=None,
         layers=None,
+        flags=(),
         seed=0,
     ):
         ad = pytest.importorskip("anndata")
@@ -75,9 +76,10 @@ def make_finished(tmp_path):
         record = {
             "slide": slide,
             "study": {"tech": tech, "pmid": "1"},
-            "geometry": {"width": width, "height": height, "um_per_px": um_per_px},
+            "geometry": {"width": width, "height": height, "um_per_px": um_per_px}
+            | {"um_per_px_xy": [0.4, 0.6]},
             "annotation": {"label": ["tumour"], "spots": [3]},
-            "flags": [],
+            "flags": list(flags),
         }
         pictures = {
             "hires": rng.integers(0, 255, (height // 2, width // 2, 3), np.uint8),

@@ -134,8 +134,9 @@ def results(tmp_path):
     head = ["by study: no study is in two parts", "seed *0*"]
     write_table(root / "collection/splits/s.tsv", ["slide", "part", "group"], parts, head)
     write_table(root / "collection/panels/p.tsv", ["rank", "gene"], [[1, "GFAP"]], ["128 | genes"])
-    write_parquet_shards(root / "shards" / "p_train")
-    write_tar_shards(root / "shards" / "t")
+    write_parquet_shards(root / "shards" / "p_train" / "00")
+    write_tar_shards(root / "shards" / "t" / "00")
+    (root / "shards" / "t" / "index.json").write_text("{}")
     catalogue = [
         ["GSE1_A.1+x", "Visium", "32579974, 38037084", "A | title"],
         ["GSE1_B", "Visium", "32579974", "A | title"],
@@ -287,7 +288,7 @@ def test_the_card_tells_splits_panels_studies_and_licences(results):
     _, body = read_head(results)
     assert "3 slides" in body and "https://huggingface.co/datasets/O/N at revision abc" in body
     assert "slides by part test: 1, train: 2" in body
-    assert r"> seed \*0\*" in body and r"> 128 \| genes" in body
+    assert r"- seed \*0\*" in body and r"- 128 \| genes" in body
     lines = [line for line in body.splitlines() if line.startswith(("| [GSE1]", "| Human"))]
     assert lines == [
         "| [GSE1](https://www.ncbi.nlm.nih.gov/geo/query/acc.cgi?acc=GSE1) | 2 | "
@@ -383,7 +384,7 @@ def test_datasets_opens_every_table_of_the_card(results, monkeypatch, tmp_path):
     assert rows["shards_p_train"][0]["tile"].size == (8, 8)
     tars = datasets.load_dataset(
         "webdataset",
-        data_files=str(results / "shards/t/*.tar"),
+        data_files=str(results / "shards/t/**/*.tar"),
         split="train",
         cache_dir=str(tmp_path / "cache"),
     )

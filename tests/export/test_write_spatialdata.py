@@ -90,11 +90,13 @@ def test_the_table_holds_the_values_of_the_anndata(make_finished, write):
     assert "spatial" not in found.uns and "st1k4m" not in found.uns
 
 
-@pytest.mark.parametrize(("um_per_px", "microns"), [(0.5, (0.5, 0.5)), ([0.4, 0.6], (0.4, 0.6))])
+@pytest.mark.parametrize(
+    ("flags", "microns"), [(["coarse"], (0.5, 0.5)), (["squeezed"], (0.4, 0.6))]
+)
 def test_transformations_lead_to_pixels_and_micrometres(
-    make_finished, write, spatialdata, um_per_px, microns
+    make_finished, write, spatialdata, flags, microns
 ):
-    finished = make_finished("S", um_per_px=um_per_px)
+    finished = make_finished("S", flags=flags)
     data = write(finished, image=finished.image)
     pixels, um = scaling(1, 1), scaling(*microns)
     hires, lowres = scaling(0.5, 0.5), scaling(0.25, 0.25)

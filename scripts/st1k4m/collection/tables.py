@@ -1,4 +1,4 @@
-"""Tables of the collection as text: tab-separated, with comments at the head where there are any."""
+"""Tables of the collection as text: tab-separated, where needed with comments at the head."""
 
 import csv
 import io

@@ -105,7 +105,7 @@ def _configs(contents: Contents) -> Iterable[dict]:
         paths["splits"] = croissant.SPLITS
     for shards in contents.shards:
         if shards.ending == ".parquet":
-            paths[f"shards_{shards.name}"] = f"shards/{shards.name}/*.parquet"
+            paths[f"shards_{shards.name}"] = shards.pattern
     for name, path in paths.items():
         config = {"config_name": name, "data_files": [{"split": "train", "path": path}]}
         yield config | ({"default": True} if name == "slides" else {})
@@ -168,7 +168,7 @@ def _panels(contents: Contents) -> str:
 
 
 def _quote(lines: Iterable[str]) -> str:
-    return "\n".join(f"> {_plain(line)}" for line in lines if line)
+    return "\n" + "\n".join(f"- {_plain(line)}" for line in lines if line)
 
 
 def _shards(contents: Contents) -> str:
@@ -182,7 +182,7 @@ def _shards(contents: Contents) -> str:
     if any(shards.ending == ".tar" for shards in contents.shards):
         text += (
             "\n\nTars are WebDataset: "
-            '`load_dataset("webdataset", data_files="shards/SET/*.tar", streaming=True)`.'
+            '`load_dataset("webdataset", data_files="shards/SET/**/*.tar", streaming=True)`.'
         )
     return text
 
@@ -212,7 +212,9 @@ def _licences(contents: Contents, options: CardOptions) -> str:
 
 
 def _study_row(study: Study) -> tuple[str, str, str, str]:
-    name = f"[{_plain(study.name)}]({study.url})" if study.url else _plain(study.name)
+    name = _plain(study.name) or "not known"
+    if study.url:
+        name = f"[{name}]({study.url})"
     numbers = ", ".join(f"PMID {pmid}" for pmid in study.pmids)
     publication = ". ".join(text for text in (_plain(study.title), numbers) if text)
     licence = f"[{study.licence}]({study.licence_url})" if study.licence else "not known"

@@ -118,6 +118,12 @@ class Shards:
         """``.tar`` or ``.parquet``."""
         return Path(self.paths[0]).suffix
 
+    @property
+    def pattern(self) -> str:
+        """A pattern of all paths: shards lie in folders of the jobs that wrote them."""
+        below = len(Path(self.paths[0]).parts) - 3
+        return f"shards/{self.name}/{'*/' * below}*{self.ending}"
+
     @classmethod
     def read(cls, root: Path, folder: Path) -> "Shards":
         """Read what a folder of shards holds, from its first shard."""
@@ -242,7 +248,8 @@ def _describe_study(
     catalogue: Mapping[str, Slide],
     licences: list[Mapping[str, str]],
 ) -> Study:
-    rows = [catalogue[slide] for slide in slides if slide in catalogue]
+    # without a name they are slides of unknown studies, which share nothing
+    rows = [catalogue[slide] for slide in slides if slide in catalogue and name]
     pmids = dict.fromkeys(number for row in rows for number in re.findall(r"\d+", row.pmid or ""))
     fitting = [
         next((row for row in licences if re.fullmatch(row["slides"], slide)), None)

@@ -30,6 +30,8 @@ ENCODINGS = {
     ".tsv": "text/tab-separated-values",
     ".bib": "application/x-bibtex",
     ".jpg": "image/jpeg",
+    ".png": "image/png",
+    ".webp": "image/webp",
     ".tar": "application/x-tar",
     ".npy": "application/octet-stream",
 }
@@ -260,7 +262,8 @@ def _file_sets(contents: Contents) -> list[dict]:
     }
     for shards in contents.shards:
         about = f"Pairs of the set {shards.name}."
-        sets[f"shards/{shards.name}"] = (f"*{shards.ending}", ENCODINGS[shards.ending], about)
+        pattern = shards.pattern.removeprefix(f"shards/{shards.name}/")
+        sets[f"shards/{shards.name}"] = (pattern, ENCODINGS[shards.ending], about)
     return [
         {
             "@type": "cr:FileSet",

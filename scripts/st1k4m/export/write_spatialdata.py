@@ -248,13 +248,15 @@ def make_spatialdata(
 def micrometres_per_pixel(record: dict) -> tuple[float, float] | None:
     """Return the micrometres per pixel of the full image, (x, y); None if unknown.
 
-    The record states one number, or two where the image's pixels are not square.
+    The record states one number, and one along either axis. These differ by chance too; they count
+    where the lattice is so much wider along one axis that the slide is flagged ``squeezed``: there
+    the image's pixels are not square.
     """
-    found = record["geometry"].get("um_per_px")
-    if not found:
-        return None
-    x, y = found if isinstance(found, list) else (found, found)
-    return float(x), float(y)
+    geometry = record["geometry"]
+    if "squeezed" in record["flags"]:
+        x, y = geometry["um_per_px_xy"]
+        return float(x), float(y)
+    return (float(geometry["um_per_px"]),) * 2 if geometry.get("um_per_px") else None
 
 
 def _require_spatialdata(slide: str) -> None:
