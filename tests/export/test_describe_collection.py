@@ -121,7 +121,7 @@ def results(tmp_path):
     (root / "citations.bib").write_text("% none\n")
     count = {"slides": 3, "pairs": 6}
     found = count | {"tech": {"Visium": count}, "species": {"human": count}, "tissue": {}}
-    summary = {"dataset": "hf://datasets/O/N@main", "revision": "abc", "found": found}
+    summary = {"found": found}
     summary["states"] = {"done": 3, "failed": 1, "excluded": 0, "not_selected": 2}
     (root / "summary.json").write_text(json.dumps(summary))
     studies = ("GSE1", "GSE1", "Human_Breast_10X_06092021")
@@ -142,7 +142,7 @@ def results(tmp_path):
         ["GSE1_B", "Visium", "32579974", "A | title"],
         [SLIDES[2], "Visium", "", ""],
     ]
-    text = "# dataset: x\n# revision: \n# note: \n"
+    text = "# dataset: hf://datasets/O/N@main\n# revision: abc\n# note: \n"
     columns = list(Slide.__dataclass_fields__)
     lines = [
         {"slide": slide, "tech": tech, "pmid": pmid, "title": title, "status": "ok"}

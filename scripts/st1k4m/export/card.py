@@ -1,5 +1,6 @@
 """The card of the collection, with the head that the Hugging Face hub reads."""
 
+import itertools
 from collections.abc import Iterable
 
 import yaml
@@ -65,20 +66,23 @@ def make_card(contents: Contents, options: CardOptions) -> str:
 def describe(contents: Contents) -> str:
     """Return what the collection is, in a few sentences."""
     found = contents.summary["found"]
+    sources = " and ".join(dict.fromkeys(itertools.starmap(_source, contents.sources)))
     return (
         f"{found['slides']:,} slides of spatial transcriptomics with {found['pairs']:,} pairs of "
         f"histology tile and gene expression, from {len(contents.studies):,} studies. Built by the "
-        f"STimage-1K4M workflow {contents.version} from {_source(contents)}. Counts are those of "
+        f"STimage-1K4M workflow {contents.version} from {sources}. Counts are those of "
         "the studies; tiles are cut around each spot from the images as published."
     )
 
 
-def _source(contents: Contents) -> str:
-    dataset, revision = contents.summary["dataset"], contents.summary["revision"]
-    if not dataset.startswith("hf://"):
-        return "generated slides" if dataset == "demo" else "a local copy of the dataset"
-    name = dataset.removeprefix("hf://datasets/").partition("@")[0]
-    return f"https://huggingface.co/datasets/{name} at revision {revision}"
+def _source(name: str, revision: str) -> str:
+    """Say in words where slides come from; a path of this machine tells others nothing."""
+    if name.startswith("hf://"):
+        repository = name.removeprefix("hf://datasets/").partition("@")[0]
+        return f"https://huggingface.co/datasets/{repository} at revision {revision}"
+    if name == "demo":
+        return "generated slides"
+    return "own slides" if name.endswith(".tsv") else "a folder"
 
 
 def _head(contents: Contents, options: CardOptions) -> dict:

@@ -180,6 +180,8 @@ class Contents:
     ----------
     summary
         Of ``summary.json``.
+    sources
+        Name and revision of each source of slides, as in the catalogue.
     version
         Of the workflow.
     slides
@@ -195,6 +197,7 @@ class Contents:
     """
 
     summary: dict
+    sources: list[tuple[str, str]]
     version: str
     slides: Table
     studies: list[Study]

@@ -95,13 +95,14 @@ def _gather(
     shards: Mapping[str, str | Path],
 ) -> Contents:
     slides = Table.read(root, root / "collection/slides.tsv", ("slide", "study"))
-    rows = catalogue.read(catalogue_path).slides
+    listed = catalogue.read(catalogue_path)
     _, known = read_table(licences, LICENCE_COLUMNS)
     return Contents(
         summary=json.loads((root / "summary.json").read_text(encoding="utf-8")),
+        sources=listed.all_sources(),
         version=__version__,
         slides=slides,
-        studies=find_studies(slides, rows, known),
+        studies=find_studies(slides, listed.slides, known),
         splits={name: Table.read(root, path, ("slide", "part")) for name, path in splits.items()},
         panels={name: Table.read(root, path) for name, path in panels.items()},
         shards=[Shards.read(root, Path(path)) for path in shards.values()],
