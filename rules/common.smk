@@ -255,11 +255,11 @@ def tile_options(wildcards):
 
 def wanted():
     """What is made for every selected slide."""
-    asked = {"pack_tiles": PACKED, "write_spatialdata": STORE is not None}
+    optional = {"pack_tiles": PACKED, "write_spatialdata": STORE is not None}
     return [
         path
         for step in SLIDE_STEPS.values()
-        if not step.kept_when_stale and (asked.get(step.name) or not step.optional)
+        if not step.kept_when_stale and (optional.get(step.name) or not step.optional)
         for path in step.makes.values()
         if not path.startswith("work/")
     ]

@@ -32,9 +32,13 @@ rule write_spatialdata:
     resources:
         **needs("write_spatialdata"),
     params:
-        revision=REVISIONS["write_spatialdata"],
-        image=path("image") if with_image else "",
-        splits=list(SPLITS) if with_collection else [],
+        **asked(
+            "write_spatialdata",
+            revision=REVISIONS["write_spatialdata"],
+            inputs=identities("image") if with_image else {},
+            image=path("image") if with_image else "",
+            splits=list(SPLITS) if with_collection else [],
+        ),
     script:
         "../scripts/write_spatialdata.py"
 
@@ -60,7 +64,7 @@ rule hash_products:
     resources:
         **needs("hash_products"),
     params:
-        revision=REVISIONS["hash_products"],
+        **asked("hash_products", revision=REVISIONS["hash_products"]),
     script:
         "../scripts/hash_products.py"
 

@@ -9,6 +9,12 @@ with job.run_script("write_spatialdata", snakemake):
     from st1k4m.export import write_spatialdata
     from st1k4m.run.outputs import require
 
+    made = job.origins(
+        "write_spatialdata",
+        snakemake,
+        build_anndata=[snakemake.input.anndata, snakemake.input.record],
+        cut_tiles=snakemake.input.tiles,
+    )
     collected = None
     if snakemake.input.get("relations"):
         splits = dict(zip(snakemake.params.splits, snakemake.input.splits, strict=True))
@@ -22,4 +28,5 @@ with job.run_script("write_spatialdata", snakemake):
         collected=collected,
         image=require(slide, "image", image) if image else None,
         threads=snakemake.threads,
+        made=made["write_spatialdata"],
     )

@@ -20,6 +20,7 @@ from st1k4m.collection.tables import read_table
 from st1k4m.errors import SlideError
 from st1k4m.export.names import element_name, renamed
 from st1k4m.run import outputs
+from st1k4m.run.provenance import KEY, Made
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -132,6 +133,7 @@ def write_spatialdata(
     collected: Collected | None = None,
     image: str | Path | None = None,
     threads: int = 1,
+    made: Made | None = None,
 ) -> None:
     """Write a slide's SpatialData store: a folder that appears whole or not at all.
 
@@ -149,6 +151,8 @@ def write_spatialdata(
         The slide's image, to be stored in full; None to leave it out.
     threads
         Cores this may use.
+    made
+        What the store is made from, for its attributes.
 
     Raises
     ------
@@ -180,15 +184,14 @@ def write_spatialdata(
         zarr.config.set({"threading.max_workers": threads}),
         outputs.atomic_folder(store) as whole,
     ):
-        if image is None:
-            data = make_spatialdata(table, tiles, facts, collected=collected)
-            data.write(whole)
-            return
-        size = facts["geometry"]["width"], facts["geometry"]["height"]
-        header = _read_header(image, slide, size)
+        size = (facts["geometry"]["width"], facts["geometry"]["height"]) if image else None
+        header = _read_header(image, slide, size) if image and size else None
         data = make_spatialdata(table, tiles, facts, collected=collected, full_image=size)
+        if made:
+            data.attrs["st1k4m"][KEY] = asdict(made)
         data.write(whole)
-        _fill_full_image(whole, f"{name}_full_image", image, header, slide, threads)
+        if image and header:
+            _fill_full_image(whole, f"{name}_full_image", image, header, slide, threads)
 
 
 def make_spatialdata(
