@@ -13,6 +13,8 @@
 #                                  relate_slides     ->  results/collection/slides|relations|genes.tsv
 #   its tables                 ->  make_splits       ->  results/collection/splits/{split}.tsv
 #                                  draw_collection   ->  results/report/related.js
+#   where asked for            ->  write_spatialdata ->  results/spatialdata/{slide}.zarr
+#                                  describe_collection -> results/README.md, results/collection/
 #
 # Everything lies below the working directory: resources/ was downloaded or generated, work/ is
 # handed from step to step, results/ is for users, logs/<rule>/{slide}.log is one file per job.
@@ -37,6 +39,7 @@ include: "rules/tiles.smk"
 include: "rules/anndata.smk"
 include: "rules/collection.smk"
 include: "rules/training.smk"
+include: "rules/export.smk"
 
 
 remake_what_was_made_otherwise()
@@ -51,6 +54,7 @@ rule all:
         expand(STEPS["make_splits"].makes["split"], split=config["splits"]),
         STEPS["draw_collection"].makes.values(),
         shards_wanted(),
+        STEPS["describe_collection"].makes.values() if CARD else [],
     localrule: True
 
 

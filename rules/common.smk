@@ -24,6 +24,7 @@ from st1k4m.collection import panel_options
 from st1k4m.collection.split_options import SplitOptions
 from st1k4m.dataset import SLIDE_NAME
 from st1k4m.errors import CatalogueError, ConfigError
+from st1k4m.export.options import CardOptions, StoreOptions
 from st1k4m.plan import costs
 from st1k4m.run import job, outputs, settings
 from st1k4m.run.products import read_origins
@@ -113,6 +114,12 @@ except OSError as error:
         f"{error}\nthe dataset must be readable and the working directory, {os.getcwd()}, writable; "
         "--directory chooses another"
     ) from None
+
+
+# What is made only where the configuration asks for it.
+PACKED = config["tiles"]["format"] in ("webdataset", "png")
+STORE = StoreOptions.from_config(config["spatialdata"])
+CARD = CardOptions.from_config(config["card"])
 
 
 wildcard_constraints:
@@ -314,11 +321,11 @@ def panel_split(wildcards):
 
 def wanted():
     """What is made for every selected slide."""
-    packed = config["tiles"]["format"] in ("webdataset", "png")
+    optional = {"pack_tiles": PACKED, "write_spatialdata": STORE is not None}
     return [
         path
         for step in SLIDE_STEPS.values()
-        if not step.kept_when_stale and (packed or not step.optional)
+        if not step.kept_when_stale and (optional.get(step.name) or not step.optional)
         for path in step.makes.values()
         if not path.startswith("work/")
     ]

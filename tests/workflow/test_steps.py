@@ -10,6 +10,7 @@ from st1k4m.run.steps import STALE_AFTER, STEPS
 
 # Rules that make no file: what is asked for, and what is only printed.
 NO_STEP = {"all", "plan", "describe", "leaks", "remove_leftovers"}
+EVERYTHING = {"tiles": {"format": "webdataset"}, "spatialdata": True, "card": True}
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,7 @@ def rules(tmp_path_factory):
     with SnakemakeApi() as api:
         flow = api.workflow(
             resource_settings=ResourceSettings(cores=1),
-            config_settings=ConfigSettings(config={"tiles": {"format": "webdataset"}}),
+            config_settings=ConfigSettings(config=EVERYTHING),
             snakefile=REPOSITORY / "Snakefile",
             workdir=tmp_path_factory.mktemp("parse"),
         )
@@ -33,7 +34,7 @@ def step_that_makes(path):
     """The step that makes a file, if one does; the path may be of one slide or split, or of any."""
     for step in STEPS.values():
         for pattern in step.makes.values():
-            before, _, rest = pattern.partition("{")
+            before, _, rest = pattern.partition("{")  # the slide, or the name of a split
             after = rest.partition("}")[2]
             if path == pattern or (after and path.startswith(before) and path.endswith(after)):
                 return step.name
@@ -66,14 +67,17 @@ def test_every_step_has_a_script_of_its_name(rules):
 
 def test_what_is_stale_after_a_step():
     """By hand, from the picture in the Snakefile."""
-    assert STALE_AFTER["draw_slide"] == ()
-    assert STALE_AFTER["build_anndata"] == ("fingerprint_slide", "draw_slide")
+    exports = ("write_spatialdata", "hash_products")
+    assert STALE_AFTER["draw_slide"] == ("hash_products",)
+    assert STALE_AFTER["write_spatialdata"] == ("hash_products",)
+    assert STALE_AFTER["build_anndata"] == ("fingerprint_slide", "draw_slide", *exports)
     tiles_and_all_after = (
         "cut_tiles",
         "build_anndata",
         "fingerprint_slide",
         "pack_tiles",
         "draw_slide",
+        *exports,
     )
     assert STALE_AFTER["cut_tiles"] == tiles_and_all_after[1:]
     assert STALE_AFTER["count_expression"] == tiles_and_all_after

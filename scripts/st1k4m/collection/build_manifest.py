@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from st1k4m.run.failures import read_failure
-from st1k4m.run.outputs import write_text
+from st1k4m.run.outputs import remove, write_text
 from st1k4m.run.products import read_made, read_origins
 from st1k4m.run.steps import PRODUCTS, SLIDE_STEPS
 from st1k4m.run.text import escape
@@ -226,7 +226,7 @@ def remove_leftovers(found: dict[str, list[str]], tell: Callable[[str], None]) -
     for slide, paths in found.items():
         tell(f"{slide}: {', '.join(paths)}")
         for path in paths:
-            Path(path).unlink(missing_ok=True)
+            remove(path)
     tell(f"removed the products of {len(found)} slides that are not selected")
 
 

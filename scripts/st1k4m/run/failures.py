@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from st1k4m.errors import ConfigError, SlideError, StaleProductError
-from st1k4m.run.outputs import write_text
+from st1k4m.run.outputs import remove, write_text
 from st1k4m.run.products import is_damaged
 from st1k4m.run.steps import PRODUCTS, STALE_AFTER
 from st1k4m.run.text import escape
@@ -79,7 +79,7 @@ def remove_stale_products(step: str, slide: str) -> None:
     """Remove the slide's products of this step and of all later ones."""
     for stale in (step, *STALE_AFTER[step]):
         for product in PRODUCTS[stale]:
-            Path(product.format(slide=slide)).unlink(missing_ok=True)
+            remove(product.format(slide=slide))
 
 
 def forget_failures(step: str, slide: str) -> None:

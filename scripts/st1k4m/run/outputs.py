@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
 import contextlib
 import hashlib
@@ -80,15 +80,7 @@ def atomic(path: str | Path, made: Made | None = None) -> Iterator[Path]:
         Another run began meanwhile; the file is not put in place.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{path.name}."
-    host_here = _short_host()
-    for leftover in os.scandir(path.parent):
-        if leftover.name.startswith(prefix) and leftover.name.endswith(".tmp"):
-            host, _, process = leftover.name[len(prefix) : -len(".tmp")].rpartition(".")
-            if host != host_here or not _is_running(process):
-                Path(leftover.path).unlink(missing_ok=True)
-    temporary = path.with_name(f"{prefix}{host_here}.{os.getpid()}.tmp")
+    temporary = _name_beside(path)
     try:
         yield temporary
         if made:
@@ -104,8 +96,8 @@ def atomic(path: str | Path, made: Made | None = None) -> Iterator[Path]:
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Give a path beside ``path`` for a folder, and put the folder in place when all went well.
 
-    As `atomic`, but a folder cannot be replaced in one call: an old one is removed first. So for a
-    moment there may be none, and never one that is half written.
+    As `atomic`, but a folder cannot be replaced in one call: an old one is moved aside first. So
+    for a moment there may be none, and never one that is half old, or half written.
 
     Parameters
     ----------
@@ -123,16 +115,40 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         Another run began meanwhile; the folder is not put in place.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{_short_host()}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = _name_beside(path)
+    old = temporary.with_name(f"{temporary.name.removesuffix('.tmp')}.old.tmp")
     try:
         yield temporary
         ensure_run_is_on()
-        shutil.rmtree(path, ignore_errors=True)
+        if path.exists():
+            os.rename(path, old)
         os.rename(temporary, path)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for folder in (temporary, old):
+            remove(folder)
+
+
+def remove(path: str | Path) -> None:
+    """Remove a file, or a folder with all it holds; what is not there is no error."""
+    path = Path(path)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _name_beside(path: Path) -> Path:
+    """Return a name beside ``path`` that no other process uses; remove what killed ones left."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{path.name}."
+    host_here = _short_host()
+    for leftover in os.scandir(path.parent):
+        if leftover.name.startswith(prefix) and leftover.name.endswith(".tmp"):
+            owner = leftover.name[len(prefix) : -len(".tmp")].removesuffix(".old")
+            host, _, process = owner.rpartition(".")
+            if host != host_here or not _is_running(process):
+                remove(leftover.path)
+    return path.with_name(f"{prefix}{host_here}.{os.getpid()}.tmp")
 
 
 def _short_host() -> str:

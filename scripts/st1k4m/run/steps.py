@@ -93,6 +93,18 @@ _CHAIN = (
         ("build_anndata", "cut_tiles"),
         revision=2,
     ),
+    Step(
+        "write_spatialdata",
+        {"store": "results/spatialdata/{slide}.zarr"},
+        ("build_anndata", "cut_tiles"),
+        optional=True,
+    ),
+    Step(
+        "hash_products",
+        {"sums": "work/checksums/{slide}.txt"},
+        ("build_anndata", "cut_tiles", "pack_tiles", "draw_slide", "write_spatialdata"),
+        optional=True,
+    ),
 )
 _COLLECTION = (
     Step(
@@ -168,6 +180,19 @@ _TRAINING = (
         "index_shards",
         {"index": "results/shards/{shards}/index.json"},
         ("write_shards",),
+        optional=True,
+    ),
+    Step(
+        "describe_collection",
+        {
+            "card": "results/README.md",
+            "same_card": "results/collection/README.md",
+            "croissant": "results/collection/croissant.json",
+            "sums": "results/collection/SHA256SUMS",
+            "slides": "results/collection/slides.parquet",
+            "splits": "results/collection/splits.parquet",
+        },
+        ("build_manifest", "hash_products"),
         optional=True,
     ),
 )
