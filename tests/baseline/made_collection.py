@@ -155,7 +155,7 @@ def write_tiles(path, tiles, barcodes, um_per_px=0.5, slide="S"):
     with h5py.File(path, "w") as file:
         file["img"] = tiles
         file["coords"] = np.zeros((len(tiles), 2), np.int64)
-        file["barcode"] = np.array([[name.encode()] for name in barcodes])
+        file["barcode"] = np.array([name.encode() for name in barcodes], "S40").reshape(-1, 1)
         side = tiles.shape[1]
         file.attrs.update(
             {"patch_size_src": side, "patch_size_target": side, "downsample": 1.0}

@@ -219,12 +219,17 @@ def _load_hf(name: str) -> ImageModel:
     revision = revision or "main"
     config = transformers.AutoConfig.from_pretrained(name, revision=revision)
     image = transformers.AutoImageProcessor.from_pretrained(name, revision=revision)
-    if config.model_type in ("clip", "clip_vision_model"):
-        tower = transformers.CLIPVisionModelWithProjection.from_pretrained(name, revision=revision)
-        read = "image_embeds"
-    else:
-        tower = transformers.AutoModel.from_pretrained(name, revision=revision)
-        read = "pooler_output"
+    clip = config.model_type in ("clip", "clip_vision_model")
+    kind = transformers.CLIPVisionModelWithProjection if clip else transformers.AutoModel
+    tower, loading = kind.from_pretrained(name, revision=revision, output_loading_info=True)
+    # What a file lacks is drawn at random: a pooler that was not saved must not be used.
+    lacking = sorted(key for key in loading["missing_keys"] if "pooler" not in key)
+    if lacking:
+        raise ValueError(f"its files lack {len(lacking)} weights, {lacking[0]} is one")
+    weights = tower.state_dict()
+    for key in loading["missing_keys"]:
+        weights[key].zero_()  # so that the hash is the same every time
+    read = "image_embeds" if clip else None if loading["missing_keys"] else "pooler_output"
     size = getattr(image, "crop_size", None) or image.size
     side = size.get("height") or size["shortest_edge"]
     return ImageModel(
@@ -232,8 +237,8 @@ def _load_hf(name: str) -> ImageModel:
     )
 
 
-def _pooled(tower: Any, read: str) -> Any:
-    """Wrap a transformers model so that it returns one vector a picture."""
+def _pooled(tower: Any, read: str | None) -> Any:
+    """Wrap a transformers model so that it returns one vector a picture: by default its first token."""
     import torch
 
     class Pooled(torch.nn.Module):
@@ -243,9 +248,7 @@ def _pooled(tower: Any, read: str) -> Any:
 
         def forward(self, pictures):
             found = self.tower(pixel_values=pictures)
-            vector = getattr(found, read, None)
-            # ViTs without a trained pooler: the class token.
-            vector = found.last_hidden_state[:, 0] if vector is None else vector
+            vector = getattr(found, read) if read else found.last_hidden_state[:, 0]
             return vector.flatten(1)
 
     return Pooled()
@@ -320,4 +323,4 @@ class _Embedding:
                 log.info("the GPU's memory takes no more than %d tiles at once", self._batch)
                 continue
             start += len(found[-1])
-        return np.concatenate(found)
+        return np.concatenate(found) if found else np.empty((0, 0), np.float32)

@@ -56,7 +56,9 @@ def _describe(tile: np.ndarray) -> np.ndarray:
     channels[:3] /= 255
     brightest, darkest = channels[:3].max(axis=0), channels[:3].min(axis=0)
     channels[3] = (brightest - darkest) / np.maximum(brightest, 1 / 255)
-    channels[4:] = _UNMIX @ _DENSITY[pixels].T
+    density = _DENSITY[pixels.T]
+    for stain in range(2):
+        channels[4 + stain] = sum(_UNMIX[stain, i] * density[i] for i in range(3))
     ordered = np.sort(channels, axis=1)
     places = [round(quantile / 100 * (len(pixels) - 1)) for quantile in QUANTILES]
     colours = np.concatenate(
@@ -67,14 +69,21 @@ def _describe(tile: np.ndarray) -> np.ndarray:
 
 
 def _texture(tile: np.ndarray) -> list[float]:
-    grey = cv2.cvtColor(tile, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+    """Return gradient and Laplacian statistics of `SCALES` scales.
+
+    Filters run on whole numbers: OpenCV's floats differ in the last digit with where in the memory
+    a tile happens to lie.
+    """
+    grey = cv2.cvtColor(tile, cv2.COLOR_RGB2GRAY)
     found = []
     for _ in range(SCALES):
-        across, down = (cv2.Sobel(grey, cv2.CV_32F, *step, scale=1 / 4) for step in ((1, 0), (0, 1)))
-        gradient = cv2.magnitude(across, down)
-        laplacian = cv2.Laplacian(grey, cv2.CV_32F)
+        across = cv2.Sobel(grey, cv2.CV_16S, 1, 0).astype(np.float32)
+        down = cv2.Sobel(grey, cv2.CV_16S, 0, 1).astype(np.float32)
+        gradient = np.sqrt(across * across + down * down) / (4 * 255)
+        laplacian = cv2.Laplacian(grey, cv2.CV_16S).astype(np.float32) / 255
         found += [float(gradient.mean()), float(gradient.std()), float(laplacian.std())]
-        grey = cv2.pyrDown(grey)
+        side = len(grey) // 2
+        grey = cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA)
     return found
 
 

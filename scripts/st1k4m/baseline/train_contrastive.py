@@ -65,6 +65,7 @@ def train_contrastive(
     *,
     split: str,
     panel: str,
+    slides: list[str],
     train: list[str],
     held_out: list[str],
     options: ContrastiveOptions,
@@ -84,6 +85,8 @@ def train_contrastive(
         ... of `POOL` spots at most, and what chance would find.
     split, panel
         Names in the collection. The panel must be chosen without the parts held out.
+    slides
+        Those that the panel selects.
     train, held_out
         Parts of the split.
     options
@@ -94,7 +97,7 @@ def train_contrastive(
     Raises
     ------
     ConfigError
-        The image encoder cannot be loaded; the training parts have fewer pairs than two.
+        The image encoder cannot be loaded; no slide to train on, or none to measure on.
     """
     import torch
 
@@ -103,37 +106,45 @@ def train_contrastive(
     torch.set_num_threads(threads)
     collection = Collection(results)
     image = load_model(options.image)
-    pairs = collection.pairs(split=split, part=train, panel=panel, size=image.side)
-    if len(pairs) < 2:
-        raise ConfigError(f"the training parts {', '.join(train)} of split {split} have no pairs")
+    known, wanted = collection.split(split).set_index("slide"), set(slides)
+    trained, tested = (
+        [slide for slide in known.index[known["part"].isin(parts)] if slide in wanted]
+        for parts in (train, held_out)
+    )
+    for what, found in (("training", trained), ("held-out", tested)):
+        if not found:
+            raise ConfigError(
+                f"the {what} parts of split {split} have none of the {len(wanted)} slides of panel "
+                f"{panel}; its train must name some parts of the split, and not all"
+            )
+    pairs = collection.pairs(slides=trained, panel=panel, size=image.side, over="panel")
     identity = {
         "recipe": asdict(options),
         "image_weights": hash_weights(image.module),
         "split": split,
         "panel": panel,
-        "train": train,
+        "train": trained,
         "pairs": len(pairs),
     }
     model, losses = fit(pairs, image, options, checkpoint, identity)
-    slides = {}
-    table = collection.slides.set_index("slide")
-    parts = collection.split(split).set_index("slide")
-    for slide in parts.index[parts["part"].isin(held_out)]:
-        of_slide = collection.pairs(
-            split=split, part=held_out, panel=panel, size=image.side, slides=[slide]
-        )
-        if not len(of_slide):
-            continue
-        slides[slide] = {
-            "group": str(parts.at[slide, "group"]),
-            "tissue": str(table.at[slide, "tissue"]),
-            **measure_retrieval(model, of_slide, options),
+    tissue = collection.slides.set_index("slide")["tissue"]
+    measured = {
+        slide: {
+            "group": str(known.at[slide, "group"]),
+            "tissue": str(tissue[slide]),
+            **measure_retrieval(
+                model,
+                collection.pairs(slides=[slide], panel=panel, size=image.side, over="panel"),
+                options,
+            ),
         }
+        for slide in tested
+    }
     write_json(
         scores,
         identity
         | {"encoder": f"contrastive {options.image}", "held_out": held_out, "losses": losses}
-        | {"weights": hash_weights(model), "slides": slides, "versions": versions()},
+        | {"weights": hash_weights(model), "slides": measured, "versions": versions()},
     )
 
 
@@ -214,15 +225,15 @@ def fit(
     )
     loader = pairs.loader(batch_size=min(options.batch, len(pairs)), shuffle=True, seed=options.seed)
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    epoch, step, losses = 0, 0, [[]]
+    step, losses = 0, [[] for _ in range(options.epochs)]
     state = _read_checkpoint(checkpoint, digest)
     if state:
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         loader.load_state_dict(state["loader"])
         torch.set_rng_state(state["random"])
-        epoch, step, losses = state["epoch"], state["step"], state["losses"]
-        log.info("going on after step %d, in epoch %d", step, epoch)
+        step, losses = state["step"], state["losses"]
+        log.info("going on after step %d, in epoch %d", step, loader.epoch)
 
     def keep() -> None:
         state = {
@@ -231,7 +242,6 @@ def fit(
             "optimiser": optimiser.state_dict(),
             "loader": loader.state_dict(),
             "random": torch.get_rng_state(),
-            "epoch": epoch,
             "step": step,
             "losses": losses,
         }
@@ -239,22 +249,20 @@ def fit(
             torch.save(state, temporary)
 
     model.train()
-    while epoch < options.epochs:
+    while (epoch := loader.epoch) < options.epochs:
         for batch in loader:
             loss = contrast(model, batch)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            losses[-1].append(float(loss))
+            losses[epoch].append(float(loss.detach()))
             step += 1
             if step % options.checkpoint_steps == 0:
                 keep()
             after_step(step)
-        log.info("epoch %d: mean loss %.4f", epoch, np.mean(losses[-1]))
-        epoch += 1
-        losses.append([])
+        log.info("epoch %d: mean loss %.4f", epoch, np.mean(losses[epoch]))
         keep()
-    return model.eval(), [float(np.mean(values)) for values in losses if values]
+    return model.eval(), [float(np.mean(values)) for values in losses]
 
 
 def contrast(model: Any, batch: dict) -> Any:
@@ -264,14 +272,14 @@ def contrast(model: Any, batch: dict) -> Any:
     """
     import torch
 
-    tiles, genes = model(batch["tile"], measured(batch))
+    tiles, genes = model(batch["tile"], fill_absent(batch))
     scores = model.logit_scale.exp() * tiles @ genes.T
     own = torch.arange(len(scores), device=scores.device)
     entropy = torch.nn.functional.cross_entropy
     return (entropy(scores, own) + entropy(scores.T, own)) / 2
 
 
-def measured(batch: dict) -> np.ndarray:
+def fill_absent(batch: dict) -> np.ndarray:
     """Return the expression of a batch, float32, with 0 where the slide does not have the gene."""
     expression = np.asarray(batch["expression"], np.float32)
     return np.where(np.asarray(batch["present"]), expression, np.float32(0))
@@ -295,7 +303,7 @@ def measure_retrieval(model: Any, pairs: Any, options: ContrastiveOptions) -> di
     with torch.inference_mode():
         for start in range(0, len(chosen), 64):
             batch = pairs[chosen[start : start + 64].tolist()]
-            one, other = model(batch["tile"], measured(batch))
+            one, other = model(batch["tile"], fill_absent(batch))
             tiles.append(one.cpu().numpy())
             genes.append(other.cpu().numpy())
     recall = find_recall(np.concatenate(tiles), np.concatenate(genes))
