@@ -44,3 +44,12 @@ def prepared(made, embed, collect, tmp_path_factory):
     """Targets and features of the sound collection."""
     folder = tmp_path_factory.mktemp("prepared")
     return collect(made, folder / "targets.h5ad"), embed(made, folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_core():
+    """Small matrices on several cores only wait for one another."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        yield
