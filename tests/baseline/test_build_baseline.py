@@ -46,7 +46,7 @@ def built(tmp_path):
     """The lines of the table, and the file of all numbers."""
     write_json(tmp_path / "r.json", SCORES)
     build_baseline(
-        {"e": {"ridge": tmp_path / "r.json"}},
+        {"ridge": [tmp_path / "r.json"], "probe": []},
         tmp_path / "b.tsv",
         tmp_path / "b.json",
         name="b",

@@ -14,6 +14,7 @@ pytest.importorskip("transformers")
 from st1k4m.baseline import train_contrastive as contrastive  # noqa: E402
 from st1k4m.baseline.encoders import load_model  # noqa: E402
 from st1k4m.baseline.numbers import read_json  # noqa: E402
+from st1k4m.baseline.options import ContrastiveOptions  # noqa: E402
 from st1k4m.errors import ConfigError  # noqa: E402
 
 
@@ -86,7 +87,7 @@ def tiny(tmp_path_factory):
 
 
 def options(image, **more):
-    return contrastive.ContrastiveOptions(
+    return ContrastiveOptions(
         **{"image": image, "batch": 32, "epochs": 3, "learning_rate": 1e-3} | more
     )
 
@@ -98,7 +99,7 @@ def train(tiny, folder, recipe, **more):
         made.results,
         folder / "checkpoint.pt",
         folder / "scores.json",
-        **arguments | {"held_out": ["2"], "options": recipe} | more,
+        **arguments | {"options": recipe} | more,
     )
     return read_json(folder / "scores.json")
 
@@ -150,7 +151,7 @@ def test_no_slide_to_measure_on_is_said(tiny, tmp_path):
 
 
 def test_the_recipe_is_the_authors(tiny):
-    recipe = contrastive.ContrastiveOptions()
+    recipe = ContrastiveOptions()
     assert (recipe.dimensions, recipe.batch, recipe.epochs) == (32, 1024, 15)
     assert (recipe.learning_rate, recipe.weight_decay) == (5e-5, 0.2)
     model = contrastive.make_model(load_model(tiny[1]), 40, options(tiny[1]))

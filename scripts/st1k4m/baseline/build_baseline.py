@@ -46,7 +46,7 @@ class Row:
 
 
 def build_baseline(
-    measured: dict[str, dict[str, str | Path]],
+    measured: dict[str, list[str | Path]],
     table: str | Path,
     everything: str | Path,
     *,
@@ -59,7 +59,8 @@ def build_baseline(
     Parameters
     ----------
     measured
-        By encoder, what its jobs wrote: ``ridge``, and where asked for ``probe`` and ``clusters``.
+        What the jobs of all encoders wrote, by task: ``ridge``, and where asked for ``probe`` and
+        ``clusters``. Each file names its encoder.
     table
         TSV with `COLUMNS`.
     everything
@@ -72,10 +73,11 @@ def build_baseline(
         What ``train_contrastive`` wrote, where asked for.
     """
     draws, seed = options["bootstrap"], options["seed"]
-    read = {
-        encoder: {task: read_json(path) for task, path in tasks.items()}
-        for encoder, tasks in measured.items()
-    }
+    read: dict[str, dict[str, dict]] = {}
+    for task, paths in measured.items():
+        for path in paths:
+            scores = read_json(path)
+            read.setdefault(scores["encoder"], {})[task] = scores
     rows: list[Row] = []
     for encoder, tasks in read.items():
         for task, summarise in SUMMARIES.items():

@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from st1k4m.baseline.encoders import ImageModel, hash_weights, load_model, prepare
 from st1k4m.baseline.numbers import versions, write_json
+from st1k4m.baseline.options import ContrastiveOptions
 from st1k4m.errors import ConfigError
 from st1k4m.run.outputs import atomic
 
@@ -28,36 +29,6 @@ POOL = 1000
 LOGIT_SCALE = float(np.log(1 / 0.07))
 
 
-@dataclass(frozen=True)
-class ContrastiveOptions:
-    """The recipe; the defaults are the authors'.
-
-    Attributes
-    ----------
-    image
-        A ``timm:`` or ``hf:`` encoder, which is trained further.
-    dimensions
-        Of the space in which tiles and expression meet.
-    batch, epochs
-        Pairs a step, and passes over the training pairs.
-    learning_rate, weight_decay
-        Of Adam.
-    checkpoint_steps
-        Steps between two checkpoints.
-    seed
-        Of the new layers' weights and of the order of the pairs.
-    """
-
-    image: str = "hf:openai/clip-vit-base-patch32"
-    dimensions: int = 32
-    batch: int = 1024
-    epochs: int = 15
-    learning_rate: float = 5e-5
-    weight_decay: float = 0.2
-    checkpoint_steps: int = 100
-    seed: int = 0
-
-
 def train_contrastive(
     results: str | Path,
     checkpoint: str | Path,
@@ -67,7 +38,6 @@ def train_contrastive(
     panel: str,
     slides: list[str],
     train: list[str],
-    held_out: list[str],
     options: ContrastiveOptions,
     threads: int = 1,
 ) -> None:
@@ -87,8 +57,8 @@ def train_contrastive(
         Names in the collection. The panel must be chosen without the parts held out.
     slides
         Those that the panel selects.
-    train, held_out
-        Parts of the split.
+    train
+        Parts of the split; all others are held out.
     options
         The recipe.
     threads
@@ -107,9 +77,10 @@ def train_contrastive(
     collection = Collection(results)
     image = load_model(options.image)
     known, wanted = collection.split(split).set_index("slide"), set(slides)
+    in_training = known["part"].isin(train)
     trained, tested = (
-        [slide for slide in known.index[known["part"].isin(parts)] if slide in wanted]
-        for parts in (train, held_out)
+        [slide for slide in known.index[which] if slide in wanted]
+        for which in (in_training, ~in_training)
     )
     for what, found in (("training", trained), ("held-out", tested)):
         if not found:
@@ -143,7 +114,7 @@ def train_contrastive(
     write_json(
         scores,
         identity
-        | {"encoder": f"contrastive {options.image}", "held_out": held_out, "losses": losses}
+        | {"encoder": f"contrastive {options.image}", "held_out": tested, "losses": losses}
         | {"weights": hash_weights(model), "slides": measured, "versions": versions()},
     )
 
