@@ -9,6 +9,7 @@
 #   its products               ->  draw_slide        ->  results/overlay/{slide}.jpg, results/report/
 #   all slides                 ->  build_manifest    ->  results/manifest.tsv, results/summary.json
 #                                  build_report      ->  results/report/index.html
+#   where asked for            ->  rules/baseline.smk
 #
 # Everything lies below the working directory: resources/ was downloaded or generated, work/ is
 # handed from step to step, results/ is for users, logs/<rule>/{slide}.log is one file per job.
@@ -32,6 +33,7 @@ include: "rules/align.smk"
 include: "rules/tiles.smk"
 include: "rules/anndata.smk"
 include: "rules/collection.smk"
+include: "rules/baseline.smk"
 
 
 remake_what_was_made_otherwise()
@@ -42,6 +44,8 @@ rule all:
         expand(wanted(), slide=SLIDES),
         STEPS["build_manifest"].makes.values(),
         STEPS["build_report"].makes.values(),
+        expand(STEPS["build_baseline"].makes.values(), baseline=BASELINES),
+        expand(STEPS["draw_baseline"].makes.values(), baseline=BASELINES),
     localrule: True
 
 

@@ -141,7 +141,7 @@ def _read(section: Mapping, splits: Mapping, panels: Mapping[str, Mapping]) -> B
         if key in section
     }
     contrastive, train = None, ()
-    if section.get("contrastive"):
+    if section.get("contrastive") is not None:
         contrastive = ContrastiveOptions(**section["contrastive"])
         chosen = panels[section["panel"]].get("train") or {}
         train = tuple(str(part) for part in chosen.get("part", ()))
