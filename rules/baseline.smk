@@ -78,6 +78,13 @@ def baseline_panel(wildcards):
     return {key: value for key, value in chosen.items() if key != "train"}
 
 
+def baseline_file(find):
+    """A file that the options of a baseline's panel name, as an input; none if they name none."""
+    return lambda wildcards: [
+        beside_snakefile(path) for path in [find(PANELS[baseline_of(wildcards).panel])] if path
+    ]
+
+
 def baseline_scores(kind):
     """What was measured of every encoder of a baseline, as inputs."""
 
@@ -137,6 +144,8 @@ rule collect_targets:
         slides="results/collection/slides.tsv",
         split=baseline_split,
         anndata=baseline_anndata,
+        genes=baseline_file(lambda panel: panel.genes),
+        renames=baseline_file(lambda panel: panel.names.rename),
     output:
         targets="work/baseline/{baseline}/targets.h5ad",
     log:
@@ -240,9 +249,7 @@ rule train_contrastive:
         split=baseline_split,
         panel=lambda wildcards: f"results/collection/panels/{baseline_of(wildcards).panel}.h5ad",
         anndata=baseline_anndata,
-        tiles=lambda wildcards: expand(
-            "results/tiles/{slide}.h5", slide=baseline_slides(wildcards)
-        ),
+        tiles=lambda wildcards: expand("results/tiles/{slide}.h5", slide=baseline_slides(wildcards)),
     output:
         scores="work/baseline/{baseline}/contrastive.json",
     log:

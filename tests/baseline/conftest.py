@@ -18,7 +18,9 @@ def embed():
     """Embed every slide of a made collection; the features' paths."""
 
     def run(made, folder, encoder="pixels"):
-        paths = {slide: folder / encoder.replace(":", "--") / f"{slide}.h5" for slide in made.slides}
+        paths = {
+            slide: folder / encoder.replace(":", "--") / f"{slide}.h5" for slide in made.slides
+        }
         for slide, path in paths.items():
             embed_tiles(made.tiles(slide), path, slide=slide, encoder=encoder)
         return paths

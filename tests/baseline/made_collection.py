@@ -1,8 +1,8 @@
 """A small collection with known truth, written to the contract of the products.
 
-Its tissue is painted, and expression follows the region under each spot, as in the demo. ``private``
-gives every group a stain and a code of its own: which genes mark which region is then another matter
-in each group, so that only who has seen a group knows its code.
+Its tissue is painted, and expression follows the region under each spot, as in the demo. With
+``private`` every group has a stain and a code of its own: which genes mark which region differs
+between groups, so that only a model that has seen a group knows its code.
 """
 
 from dataclasses import dataclass
@@ -110,7 +110,7 @@ def make_slide(results, slide, *, group, spots, genes, private, shuffled, labell
     if shuffled:
         counts = counts[rng.permutation(len(counts))]
     ids = [f"{slide}_{barcode}" for barcode in demo.name_spots("Visium", laid, seed)]
-    half = int(round(laid.r))
+    half = round(laid.r)
     corners = np.stack([laid.x - laid.r, laid.y - laid.r], axis=1).round().astype(np.int64)
     padded = np.pad(image, ((2 * half, 2 * half), (2 * half, 2 * half), (0, 0)))
     tiles = np.stack(
@@ -124,6 +124,7 @@ def make_slide(results, slide, *, group, spots, genes, private, shuffled, labell
     )
     labels = [f"{prefix}{tissue.REGIONS[kind].name}" if kind >= 0 else None for kind in region]
     obs = pd.DataFrame({"barcode": [name.rpartition("_")[2] for name in ids], "tile": row}, ids)
+    obs = obs.assign(array_row=laid.row, array_col=laid.col, in_tissue=region >= 0)
     if labelled:
         obs["annotation"] = pd.Categorical(labels)
     unique = anndata.utils.make_index_unique(pd.Index(names))

@@ -58,13 +58,16 @@ def built(tmp_path):
 
 
 def find(rows, protocol, metric, tissue):
-    (row,) = [r for r in rows if (r["protocol"], r["metric"], r["tissue"]) == (protocol, metric, tissue)]
+    (row,) = [
+        r for r in rows if (r["protocol"], r["metric"], r["tissue"]) == (protocol, metric, tissue)
+    ]
     return row
 
 
 def test_the_table_has_the_columns_that_it_must(built):
     assert list(built[0][0]) == list(COLUMNS)
-    assert COLUMNS[:8] == tuple("encoder protocol metric tissue value low high groups".split())
+    asked = ("encoder", "protocol", "metric", "tissue", "value", "low", "high", "groups")
+    assert COLUMNS[:8] == asked
 
 
 def test_hest_is_mean_and_deviation_of_folds(built):

@@ -32,7 +32,9 @@ def test_every_kind_of_name_has_a_folder(encoder, folder):
     assert encoder_names.folder_of(encoder) == folder
 
 
-@pytest.mark.parametrize("encoder", ["", "resnet50", "pixels:2", "timm:", "hf:", "python:m", "hf:a b"])
+@pytest.mark.parametrize(
+    "encoder", ["", "resnet50", "pixels:2", "timm:", "hf:", "python:m", "hf:a b"]
+)
 def test_a_wrong_name_says_what_there_is(encoder):
     with pytest.raises(ConfigError, match="expected one of pixels, timm:NAME"):
         encoder_names.folder_of(encoder)
@@ -200,7 +202,7 @@ def test_weights_that_are_not_there_are_one_sentence(encoder, monkeypatch):
     pytest.importorskip("timm")
     pytest.importorskip("transformers")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(ConfigError, match="cannot be loaded: .*\n  what to do: check the name"):
+    with pytest.raises(ConfigError, match=r"cannot be loaded: .*\n  what to do: check the name"):
         encoders.load_encoder(encoder)
 
 

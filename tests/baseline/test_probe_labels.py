@@ -1,4 +1,4 @@
-"""The probe against the authors' note, and what it leaves out against what it says it leaves out."""
+"""The probe against the authors' note, and what it leaves out against what it says."""
 
 import numpy as np
 import pandas as pd
@@ -6,12 +6,12 @@ import pytest
 
 pytest.importorskip("sklearn")
 
-from sklearn import metrics  # noqa: E402
-from sklearn.linear_model import SGDClassifier  # noqa: E402
-from st1k4m.baseline import probe_labels, score_clusters  # noqa: E402
-from st1k4m.baseline.numbers import read_json  # noqa: E402
-from st1k4m.baseline.targets import Targets, read_targets  # noqa: E402
-from st1k4m.baseline.build_baseline import summarise_clusters, summarise_probe  # noqa: E402
+from sklearn import metrics
+from sklearn.linear_model import SGDClassifier
+from st1k4m.baseline import probe_labels, score_clusters
+from st1k4m.baseline.build_baseline import summarise_clusters, summarise_probe
+from st1k4m.baseline.numbers import read_json
+from st1k4m.baseline.targets import Targets, read_targets
 
 
 def labelled(slides, spots=40, patient="", seed=0, labels=("a", "b", "c")):
@@ -91,11 +91,11 @@ def test_a_study_of_unlike_slides_has_a_gap(prepared, made, tmp_path):
     probe_labels.probe_labels(targets, features, tmp_path / "s", encoder="pixels")
     scores = read_json(tmp_path / "s")
     assert [study["study"] for study in scores["studies"]] == [f"study{n}" for n in range(4)]
-    rows = {
-        (row.protocol, row.tissue): row for row in summarise_probe("pixels", scores, 500, 0)
-    }
+    rows = {(row.protocol, row.tissue): row for row in summarise_probe("pixels", scores, 500, 0)}
     authors, slides = rows["authors", "all"], rows["held_out_slides", "all"]
-    expected = np.mean([f["macro_f1"] for s in scores["studies"] for f in s["protocols"]["authors"]["folds"]])
+    expected = np.mean(
+        [f["macro_f1"] for s in scores["studies"] for f in s["protocols"]["authors"]["folds"]]
+    )
     assert authors.value == pytest.approx(expected) and authors.groups == 5
     assert slides.groups == 4 and slides.low <= slides.value <= slides.high
     assert slides.gap == pytest.approx(authors.value - slides.value)

@@ -10,11 +10,11 @@ from made_collection import make_collection
 
 pytest.importorskip("sklearn")
 
-from st1k4m.baseline.build_baseline import summarise_ridge  # noqa: E402
-from st1k4m.baseline.fit_ridge import TRAINING_MEAN, fit_ridge  # noqa: E402
-from st1k4m.baseline.numbers import read_json  # noqa: E402
-from st1k4m.baseline.targets import read_targets  # noqa: E402
-from st1k4m.errors import ConfigError, SlideError  # noqa: E402
+from st1k4m.baseline.build_baseline import summarise_ridge
+from st1k4m.baseline.fit_ridge import TRAINING_MEAN, fit_ridge
+from st1k4m.baseline.numbers import read_json
+from st1k4m.baseline.targets import read_targets
+from st1k4m.errors import ConfigError, SlideError
 
 
 @pytest.fixture(scope="module")
@@ -166,9 +166,11 @@ def test_a_split_without_training_slides_is_said(made, collect, tmp_path):
     folder = tmp_path / "one"
     shutil.copytree(made.results, folder)
     table = folder / "collection/splits/study.tsv"
-    lines = [line for line in table.read_text().splitlines() if not line[:3] in ("G1_", "G2_", "G3_")]
+    lines = [
+        line for line in table.read_text().splitlines() if line[:3] not in ("G1_", "G2_", "G3_")
+    ]
     table.write_text("\n".join(lines) + "\n")
-    with pytest.raises(ConfigError, match="fold 0 has no training slide among the 2"):
+    with pytest.raises(ConfigError, match="fold 0 has no training slide among the baseline's 2"):
         collect(type(made)(folder, made.slides), tmp_path / "t.h5ad")
     table.write_text("slide\tpart\tgroup\nother\t0\tg\n")
     with pytest.raises(ConfigError, match="none of the 8 slides that the panel selects"):

@@ -1,10 +1,7 @@
 """The authors' contrastive recipe on a split: it learns, and goes on where it was killed."""
 
-import anndata
 import numpy as np
-import pandas as pd
 import pytest
-import scipy.sparse as sp
 from made_collection import make_collection
 from tiny_models import save_clip
 
@@ -15,6 +12,7 @@ from st1k4m.baseline import train_contrastive as contrastive  # noqa: E402
 from st1k4m.baseline.encoders import load_model  # noqa: E402
 from st1k4m.baseline.numbers import read_json  # noqa: E402
 from st1k4m.baseline.options import ContrastiveOptions  # noqa: E402
+from st1k4m.collection.choose_panel import choose_panel  # noqa: E402
 from st1k4m.errors import ConfigError  # noqa: E402
 
 
@@ -51,30 +49,17 @@ def test_a_gene_that_is_absent_adds_nothing():
     assert contrastive.fill_absent(batch).tolist() == [[1, 1, 0], [0, 1, 1]]
 
 
-def write_panel(made, name="panel"):
-    """Stack all genes of a made collection as the panels are."""
-    parts = []
-    for slide, path in made.anndata().items():
-        adata = anndata.read_h5ad(path)
-        frame = pd.DataFrame(adata.layers["counts"].toarray(), adata.obs_names, adata.var["name"])
-        parts.append(frame.T.groupby(level=0, sort=False).sum().T.assign(slide=slide))
-    stacked = pd.concat(parts)
-    slide = stacked.pop("slide")
-    counts = sp.csr_matrix(stacked.to_numpy(), dtype=np.int32)
-    logged = np.log1p(counts.astype(np.float32))
-    genes = pd.Index(stacked.columns.astype(str), name=None)
+def write_panel(made):
+    """Choose the panel of a made collection."""
     folder = made.results / "collection/panels"
-    folder.mkdir(exist_ok=True)
-    anndata.AnnData(
-        logged,
-        obs=pd.DataFrame({"slide": pd.Categorical(slide)}, stacked.index),
-        var=pd.DataFrame(index=genes),
-        layers={"counts": counts},
-        varm={"present": np.ones((len(genes), len(made.slides)), bool)},
-        uns={"panel": {"slides": np.array(made.slides, object), "normalise": "none"}},
-    ).write_h5ad(folder / f"{name}.h5ad")
-    table = pd.DataFrame({"rank": range(1, len(genes) + 1), "gene": genes, "slides": 1})
-    (folder / f"{name}.tsv").write_text("# made\n" + table.to_csv(sep="\t", index=False))
+    choose_panel(
+        "panel",
+        {"method": "mean", "n": 40},
+        made.table,
+        made.results / "anndata",
+        folder / "panel.tsv",
+        folder / "panel.h5ad",
+    )
 
 
 @pytest.fixture(scope="module")

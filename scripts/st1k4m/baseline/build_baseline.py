@@ -24,7 +24,7 @@ ALL = "all"
 #: What the protocols do, for the head of the table.
 HEAD = (
     "value, and its interval from low to high, over so many groups; empty where not defined.",
-    "hest, authors: mean and deviation over folds, seeds or slides, as the published recipes state.",
+    "hest, authors: mean and deviation over folds, seeds or slides, as these recipes state.",
     "others: 95 % bootstrap interval over patients or studies.",
     "gap: what the published recipe's value exceeds this one by.",
 )
@@ -115,9 +115,7 @@ def summarise_ridge(encoder: str, scores: dict, draws: int, seed: int) -> list[R
             by_slide = np.array([mean_of(numbers(facts[metric])) for facts in here])
             gap = published.value if metric == "pearson" else float("nan")
             rows.append(
-                _over_groups(
-                    encoder, "clean", metric, tissue, by_slide, groups, draws, seed, gap
-                )
+                _over_groups(encoder, "clean", metric, tissue, by_slide, groups, draws, seed, gap)
             )
         undefined = sum(len(facts["undefined"]) for facts in here)
         rows.append(_count(encoder, "clean", tissue, undefined, len(set(groups))))
@@ -257,9 +255,7 @@ def _over_groups(
     means = list(mean_over_groups(values, groups).values())
     value = float(np.mean(means)) if means else float("nan")
     low, high = interval(means, draws, seed)
-    return Row(
-        encoder, protocol, metric, tissue, value, low, high, len(means), published - value
-    )
+    return Row(encoder, protocol, metric, tissue, value, low, high, len(means), published - value)
 
 
 def _count(encoder: str, protocol: str, tissue: str, number: int, groups: int) -> Row:

@@ -19,7 +19,7 @@ from st1k4m.errors import SlideError
 
 log = logging.getLogger(__name__)
 
-#: A tile's extent may differ so much, as a factor, from the one an encoder was trained with.
+#: A tile's extent may differ so much, as a factor, from the one an encoder expects.
 EXTENT_TOLERANCE = 1.1
 #: Bytes of tiles that are read at once at most.
 READ_BYTES = 64 * 2**20
@@ -122,7 +122,7 @@ def read_ahead(image: h5py.Dataset, batch: int) -> Iterator[np.ndarray]:
 
 
 def find_mismatch(encoder: Encoder, attributes: dict) -> str:
-    """Return a sentence if the tiles show another extent than the encoder was trained with.
+    """Return a sentence if the tiles show another extent than the encoder expects.
 
     Parameters
     ----------
@@ -143,14 +143,13 @@ def find_mismatch(encoder: Encoder, attributes: dict) -> str:
     found = float(attributes["patch_size_src"]) * float(attributes["pixel_size"])
     if not np.isfinite(found):
         return (
-            f"{encoder.name} was trained on tiles of {expected:g} um, and the extent of these is "
+            f"{encoder.name} expects tiles of {expected:g} um, and the extent of these is "
             f"not known, because the slide has no micrometres per pixel; {advice}"
         )
     if 1 / EXTENT_TOLERANCE <= found / expected <= EXTENT_TOLERANCE:
         return ""
     return (
-        f"{encoder.name} was trained on tiles of {expected:g} um, and these show {found:.4g} um; "
-        f"{advice}"
+        f"{encoder.name} expects tiles of {expected:g} um, and these show {found:.4g} um; {advice}"
     )
 
 

@@ -19,13 +19,13 @@ from st1k4m.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
-#: Families that were trained on tiles of a known physical scale, in micrometres per pixel, by a
-#: part of their name. All of these cards state 20x, which is 0.5 um/px: 224 px are 112 um.
-TRAINED_AT = dict.fromkeys(
-    ("mahmoodlab/uni", "mahmoodlab/conch", "paige-ai/virchow", "prov-gigapath", "h-optimus")
-    + ("h0-mini", "owkin/phikon", "hibou", "ctranspath", "vinid/plip"),
-    0.5,
+#: Pathology models, by a part of their names. HEST's benchmark gives these tiles of 224 px at
+#: 0.5 um/px, which are 112 um.
+PATHOLOGY = (
+    *("mahmoodlab/uni", "mahmoodlab/conch", "paige-ai/virchow", "prov-gigapath", "h-optimus"),
+    *("h0-mini", "owkin/phikon", "ctranspath"),
 )
+PATHOLOGY_UM_PER_PX = 0.5
 #: Tiles a batch at first: it is halved when the memory does not suffice.
 GPU_BATCH, CPU_BATCH = 512, 32
 
@@ -48,7 +48,7 @@ class Encoder:
     side
         Pixels of a side that the model sees; None if it takes any.
     um_per_px
-        Micrometres per pixel that it was trained at; None if its card names none.
+        Micrometres per pixel that it expects; None if not known.
     batch
         Tiles that it takes at once at first.
     """
@@ -115,14 +115,14 @@ def load_encoder(name: str) -> Encoder:
         return _load_function(name, *rest.split(":"))
     model = load_model(name)
     module, device = _place(model.module)
-    scale = next((um for part, um in TRAINED_AT.items() if part in name.lower()), None)
+    pathology = any(part in name.lower() for part in PATHOLOGY)
     return Encoder(
         name,
         _Embedding(replace(model, module=module), device),
         hash_weights(model.module),
         model.transform,
         model.side,
-        scale,
+        PATHOLOGY_UM_PER_PX if pathology else None,
         GPU_BATCH if device == "cuda" else CPU_BATCH,
     )
 
@@ -233,12 +233,16 @@ def _load_hf(name: str) -> ImageModel:
     size = getattr(image, "crop_size", None) or image.size
     side = size.get("height") or size["shortest_edge"]
     return ImageModel(
-        _pooled(tower.eval(), read), side, tuple(image.image_mean), tuple(image.image_std), "bicubic"
+        _pooled(tower.eval(), read),
+        side,
+        tuple(image.image_mean),
+        tuple(image.image_std),
+        "bicubic",
     )
 
 
 def _pooled(tower: Any, read: str | None) -> Any:
-    """Wrap a transformers model so that it returns one vector a picture: by default its first token."""
+    """Wrap a transformers model: one vector a picture, of its first token if nothing is named."""
     import torch
 
     class Pooled(torch.nn.Module):

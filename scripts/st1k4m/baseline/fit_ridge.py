@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from st1k4m.baseline.features import describe, read_all, stack
+from st1k4m.baseline.numbers import versions, write_json
 from st1k4m.baseline.ridge import fit_clean, fit_hest
 from st1k4m.baseline.scores import correlate, varies
 from st1k4m.baseline.targets import Fold, Targets, read_targets
 from st1k4m.errors import ConfigError
-from st1k4m.baseline.numbers import versions, write_json
 
 #: The floor without features: every test spot is predicted to be the mean of the training spots.
 TRAINING_MEAN = "training_mean"
@@ -161,9 +161,7 @@ def run_clean(
     return result, kept
 
 
-def find_undefined(
-    genes: list[str], measured: np.ndarray, predicted: np.ndarray
-) -> dict[str, str]:
+def find_undefined(genes: list[str], measured: np.ndarray, predicted: np.ndarray) -> dict[str, str]:
     """Return why a gene has no correlation on a slide, for those that have none."""
     absent, constant = np.isnan(measured).any(axis=0), ~varies(measured)
     flat = ~varies(predicted)

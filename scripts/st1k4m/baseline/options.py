@@ -95,7 +95,9 @@ class BaselineOptions:
 
     def as_dict(self) -> dict:
         """Return the options as plain values."""
-        return asdict(self) | {name: list(getattr(self, name)) for name in ("encoders", "tasks", "train")}
+        return asdict(self) | {
+            name: list(getattr(self, name)) for name in ("encoders", "tasks", "train")
+        }
 
 
 def read_baselines(

@@ -62,7 +62,12 @@ def probe_labels(
         log.warning("no study of this baseline has spots with two or more labels: nothing to probe")
     write_json(
         scores,
-        {"encoder": encoder, "features": describe(read), "studies": studies, "versions": versions()},
+        {
+            "encoder": encoder,
+            "features": describe(read),
+            "studies": studies,
+            "versions": versions(),
+        },
     )
 
 
@@ -188,13 +193,16 @@ def _probe_folds(
 
 
 def _choose_alpha(features: np.ndarray, labels: np.ndarray, units: np.ndarray) -> float:
-    """Return the penalty with the best mean F1 on units left out; with one unit, on random spots."""
+    """Return the penalty with the best mean F1 on units left out; of one unit, on random spots."""
     several = len(set(units)) > 1
     folds = _leave_out(units if several else np.arange(len(units)) % FOLDS)
     scores = {
         alpha: mean_of(
             [
-                score_f1(labels[valid], _fit(features[kept], labels[kept], alpha, 0).predict(features[valid]))
+                score_f1(
+                    labels[valid],
+                    _fit(features[kept], labels[kept], alpha, 0).predict(features[valid]),
+                )
                 for kept, valid in folds
                 if len(set(labels[kept])) > 1
             ]

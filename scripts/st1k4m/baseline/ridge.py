@@ -153,9 +153,7 @@ def _choose_penalty(
     for kept, left_out in folds.split(train, groups=units):
         known = ~np.isnan(target[kept]).all(axis=0)
         for penalty in PENALTIES:
-            predicted = _predict(
-                train[kept], target[kept][:, known], train[left_out], penalty
-            )
+            predicted = _predict(train[kept], target[kept][:, known], train[left_out], penalty)
             measured = target[left_out][:, known]
             for slide in np.unique(slides[left_out]):
                 here = slides[left_out] == slide
@@ -170,9 +168,7 @@ def _choose_penalty(
     )
 
 
-def _predict(
-    train: np.ndarray, target: np.ndarray, test: np.ndarray, penalty: float
-) -> np.ndarray:
+def _predict(train: np.ndarray, target: np.ndarray, test: np.ndarray, penalty: float) -> np.ndarray:
     """Fit genes that were measured in the same spots together, and predict them."""
     from sklearn.linear_model import Ridge
 

@@ -121,7 +121,7 @@ def find_folds(parts: dict[str, str]) -> list[Fold]:
         for what, slides in (("training", fold.train), ("test", fold.test)):
             if not slides:
                 raise ConfigError(
-                    f"fold {fold.name} has no {what} slide among the {len(parts)} of this baseline; "
+                    f"fold {fold.name} has no {what} slide among the baseline's {len(parts)}; "
                     "choose a split with fewer folds, or a panel that selects more slides"
                 )
     return folds

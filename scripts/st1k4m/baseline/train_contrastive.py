@@ -194,7 +194,9 @@ def fit(
         eps=1e-6,
         weight_decay=options.weight_decay,
     )
-    loader = pairs.loader(batch_size=min(options.batch, len(pairs)), shuffle=True, seed=options.seed)
+    loader = pairs.loader(
+        batch_size=min(options.batch, len(pairs)), shuffle=True, seed=options.seed
+    )
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     step, losses = 0, [[] for _ in range(options.epochs)]
     state = _read_checkpoint(checkpoint, digest)

@@ -35,7 +35,10 @@ TITLES = {
     ("held_out_studies", "macro_f1"): "Labels of studies that were not trained on: macro F1",
     ("held_out_slides", "macro_f1"): "Labels of slides that were not trained on: macro F1",
     ("authors", "macro_f1"): "Labels of random spots, as the dataset's authors measure: macro F1",
-    ("clean", "silhouette"): "How labels stand apart, features scaled by the other folds: silhouette",
+    (
+        "clean",
+        "silhouette",
+    ): "How labels stand apart, features scaled by the other folds: silhouette",
     ("authors", "silhouette"): "How labels stand apart in raw features: silhouette",
     ("held_out", "recall@10"): "A tile's expression among the nearest ten, on held-out slides",
     ("chance", "recall@10"): "What chance would find among the nearest ten",
@@ -48,9 +51,7 @@ NOTES = {
 }
 
 
-def draw_baseline(
-    everything: str | Path, painted: dict[str, str | Path], page: str | Path
-) -> None:
+def draw_baseline(everything: str | Path, painted: dict[str, str | Path], page: str | Path) -> None:
     """Draw the page of a baseline.
 
     Parameters
