@@ -54,7 +54,7 @@ def write_panel(made):
     folder = made.results / "collection/panels"
     choose_panel(
         "panel",
-        {"method": "mean", "n": 40},
+        {"method": "mean", "n": 39},
         made.table,
         made.results / "anndata",
         folder / "panel.tsv",
@@ -139,9 +139,9 @@ def test_the_recipe_is_the_authors(tiny):
     recipe = ContrastiveOptions()
     assert (recipe.dimensions, recipe.batch, recipe.epochs) == (32, 1024, 15)
     assert (recipe.learning_rate, recipe.weight_decay) == (5e-5, 0.2)
-    model = contrastive.make_model(load_model(tiny[1]), 40, options(tiny[1]))
+    model = contrastive.make_model(load_model(tiny[1]), 39, options(tiny[1]))
     tiles = np.zeros((2, 3, 32, 32), np.uint8)
-    one, other = model(tiles, np.ones((2, 40), np.float32))
+    one, other = model(tiles, np.ones((2, 39), np.float32))
     assert one.shape == other.shape == (2, 32)
     np.testing.assert_allclose(one.detach().norm(dim=1), 1, atol=1e-6)
     assert float(model.logit_scale.detach()) == pytest.approx(np.log(1 / 0.07))

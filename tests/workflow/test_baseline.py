@@ -91,9 +91,9 @@ def test_a_changed_encoder_makes_its_own_features_again_and_no_others(run, jobs_
 
 
 def test_a_changed_split_makes_no_features_again(run, jobs_of):
-    config = CONFIG | {
-        "splits": {"study": {"by": "study", "fractions": {"train": 0.7, "test": 0.3}}}
-    }
+    parts = {"by": "study", "fractions": {"train": 0.7, "test": 0.3}}
+    small = CONFIG["baselines"]["small"] | {"split": "parts"}
+    config = CONFIG | {"splits": {"parts": parts}, "baselines": {"small": small}}
     rules = {rule for rule, _ in jobs_of(run(config=config))}
     assert "collect_targets" in rules and "fit_ridge" in rules
     assert not rules & {"embed_tiles", "cut_tiles", "build_anndata", "count_expression"}
