@@ -3,9 +3,17 @@
 from st1k4m.run import job
 
 # Not as a slide's step: a slide without these features is as done as any other.
-with job.run("embed_tiles", "", snakemake.log[0], threads=snakemake.threads):
+with job.run(
+    "embed_tiles",
+    "",
+    snakemake.log[0],
+    threads=snakemake.threads,
+    reads=[snakemake.input.tiles],
+    makes=[snakemake.output.features],
+):
     from st1k4m.baseline import embed_tiles
 
+    made = job.origins("embed_tiles", snakemake, cut_tiles=snakemake.input.tiles)
     embed_tiles.embed_tiles(
         snakemake.input.tiles,
         snakemake.output.features,
@@ -13,4 +21,5 @@ with job.run("embed_tiles", "", snakemake.log[0], threads=snakemake.threads):
         encoder=snakemake.params.encoder,
         revision=snakemake.params.revision,
         threads=snakemake.threads,
+        made=made["embed_tiles"],
     )

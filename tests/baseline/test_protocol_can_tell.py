@@ -14,7 +14,9 @@ from st1k4m.baseline.build_baseline import summarise_ridge
 from st1k4m.baseline.fit_ridge import TRAINING_MEAN, fit_ridge
 from st1k4m.baseline.numbers import read_json
 from st1k4m.baseline.targets import read_targets
-from st1k4m.errors import ConfigError, SlideError
+from st1k4m.errors import ConfigError, SlideError, StaleProductError
+from st1k4m.run import products
+from st1k4m.run.provenance import Made
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +162,21 @@ def test_features_of_another_encoder_or_tile_store_are_refused(made, prepared, e
     mixed["G0_S0"] = short
     with pytest.raises(SlideError, match="2 of its 119 spots have no features"):
         fit_ridge(targets, mixed, tmp_path / "s", tmp_path / "p", encoder="pixels")
+
+
+def test_features_of_an_earlier_tile_store_are_named_as_stale(made, prepared, collect, tmp_path):
+    results, features = tmp_path / "results", dict(prepared[1])
+    shutil.copytree(made.results, results)
+    features["G1_S0"] = shutil.copy(features["G1_S0"], tmp_path / "G1_S0.h5")
+    joined = Made("build_anndata", 1, reads={"cut_tiles": "b"})
+    products.stamp(results / "anndata/G1_S0.h5ad", ".h5ad", joined)
+    targets = collect(type(made)(results, made.slides), tmp_path / "t.h5ad")
+    paths = tmp_path / "s", tmp_path / "p"
+    products.stamp(features["G1_S0"], ".h5", Made("embed_tiles", 1, reads={"cut_tiles": "b"}))
+    fit_ridge(targets, features, *paths, encoder="pixels")
+    products.stamp(features["G1_S0"], ".h5", Made("embed_tiles", 1, reads={"cut_tiles": "a"}))
+    with pytest.raises(StaleProductError, match=r"G1_S0.h5 is of another tile store"):
+        fit_ridge(targets, features, *paths, encoder="pixels")
 
 
 def test_a_split_without_training_slides_is_said(made, collect, tmp_path):

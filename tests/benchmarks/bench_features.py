@@ -3,8 +3,8 @@
 python tests/benchmarks/bench_features.py [--quick] [--tiles 100000] [--model test_vit]
 
 The model has random weights, because only its speed matters, and the tiles have its size, as
-``tiles: {size: ...}`` cuts them. The bare model runs on batches that are ready in memory, as often
-as there are tiles, before and after; both on one core. ``must`` is what issue and documents promise.
+``tiles: {size: ...}`` cuts them. The bare model runs on batches that are ready in memory, as many
+as there are tiles, before and after; both on one core.
 """
 
 import argparse
@@ -89,10 +89,10 @@ def main() -> None:
         ours = OURS.format(imports="import timm, torch", encoder=encoder, **small)
         first, (wall, cpu, memory), last = time_code(bare), time_code(ours), time_code(bare)
         bare_wall, bare_cpu = ((a + b) / 2 for a, b in zip(first[:2], last[:2], strict=True))
-        print(f"{asked.model}, {tiles:,} tiles of {side} px: {wall:.1f} s, {tiles / cpu:,.0f} tiles "
-              f"a CPU second, peak {memory:.0f} MB\n"
-              f"  against the bare model: {wall / bare_wall:.2f} times its time, {cpu / bare_cpu:.2f} "
-              f"times its CPU seconds (must {MUST})")  # fmt: skip
+        print(f"{asked.model}, {tiles:,} tiles of {side} px: {wall:.1f} s, "
+              f"{tiles / cpu:,.0f} tiles a CPU second, peak {memory:.0f} MB\n"
+              f"  against the bare model: {wall / bare_wall:.2f} times its time, "
+              f"{cpu / bare_cpu:.2f} times its CPU seconds (must {MUST})")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from st1k4m.collection.panel_methods import CHOOSERS, sum_spots
 from st1k4m.collection.panel_options import PanelOptions
 from st1k4m.collection.slide_genes import SlideGenes
 from st1k4m.errors import ConfigError, SlideError
+from st1k4m.run.products import read_made
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +105,7 @@ def collect_targets(
             "hest_genes": options.hest_genes,
             "max_spots": options.max_spots,
             "seed": options.seed,
+            "tiles": {name: _tiles_of(paths[name]) for name in paths},
             "sha256": _digest(parts),
         },
     )
@@ -193,6 +195,12 @@ def _labels(obs: pd.DataFrame) -> pd.Series:
     if "annotation" not in obs:
         return pd.Series("", index=obs.index)
     return obs["annotation"].astype(object).where(obs["annotation"].notna(), "").astype(str)
+
+
+def _tiles_of(path: str | Path) -> str:
+    """Return which tile store an AnnData was made from; empty where it does not say."""
+    made = read_made(path)
+    return made.reads.get("cut_tiles", "") if made else ""
 
 
 def _digest(parts: list[_Slide]) -> str:

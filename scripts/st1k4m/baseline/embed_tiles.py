@@ -16,6 +16,7 @@ import numpy as np
 from st1k4m.baseline.encoders import Encoder, load_encoder
 from st1k4m.baseline.features import Features, write_features
 from st1k4m.errors import SlideError
+from st1k4m.run.provenance import Made
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ def embed_tiles(
     encoder: str,
     revision: int = 1,
     threads: int = 1,
+    made: Made | None = None,
 ) -> None:
     """Write the features of a slide's tiles.
 
@@ -51,6 +53,8 @@ def embed_tiles(
         Of the step.
     threads
         Cores to use on a CPU. The features are the same within float tolerance on any number.
+    made
+        What the features are made from; they carry that.
 
     Raises
     ------
@@ -89,7 +93,7 @@ def embed_tiles(
         "tiles": digest.hexdigest(),
         "revision": str(revision),
     }
-    write_features(out, Features(slide, features, barcode, attributes))
+    write_features(out, Features(slide, features, barcode, attributes), made)
     log.info("%d tiles, %d features each, by %s", *features.shape, encoder)
 
 

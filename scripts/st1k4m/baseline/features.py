@@ -7,8 +7,10 @@ import h5py
 import numpy as np
 
 from st1k4m.baseline.targets import Targets
-from st1k4m.errors import SlideError
+from st1k4m.errors import SlideError, StaleProductError
 from st1k4m.run.outputs import atomic
+from st1k4m.run.products import read_made
+from st1k4m.run.provenance import Made
 
 #: Attributes of the file, all texts: which encoder made the features, and how.
 ATTRIBUTES = ("encoder", "weights", "transform", "mismatch", "tiles")
@@ -36,11 +38,14 @@ class Features:
     attributes: dict[str, str]
 
 
-def write_features(path: str | Path, found: Features) -> None:
-    """Write the features of a slide, whole or not at all; the same bytes for the same features."""
+def write_features(path: str | Path, found: Features, made: Made | None = None) -> None:
+    """Write the features of a slide, whole or not at all; the same bytes for the same features.
+
+    ``made`` says what they are made from.
+    """
     names = [name.encode() for name in found.barcode]
     longest = max(map(len, names), default=1)
-    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic(path, made) as temporary, h5py.File(temporary, "w") as file:
         file.create_dataset("features", data=found.features, track_times=False)
         barcode = np.array(names, f"S{longest}").reshape(-1, 1)
         file.create_dataset("barcode", data=barcode, track_times=False)
@@ -84,9 +89,14 @@ def read_all(
     ------
     SlideError
         A slide's features are by another encoder, or by other weights or another transform than
-        the first slide's.
+        the first slide's; or they are of another tile store than its AnnData.
     """
     read = {slide: read_features(features[slide], slide) for slide in targets.slides.index}
+    for slide, store in targets.about["tiles"].items():
+        made = read_made(features[slide])
+        if store and made and made.reads.get("cut_tiles") != store:
+            why = "is of another tile store than the slide's AnnData"
+            raise StaleProductError(slide, str(features[slide]), why)
     first = next(iter(read.values()))
     for slide, found in read.items():
         same = {key: first.attributes[key] for key in ("weights", "transform", "revision")}
