@@ -185,6 +185,9 @@ _BASELINE = (
 STEPS = {step.name: step for step in (*_FETCHES, *_CHAIN, *_COLLECTION, *_BASELINE)}
 """Every step by its name, in the order of the chain."""
 
+BASELINE = tuple(step.name for step in _BASELINE)
+"""Those of baselines, once an encoder and slide, an encoder, or a baseline."""
+
 SLIDE_STEPS = {step.name: step for step in (*_FETCHES, *_CHAIN)}
 """Those that run once a slide."""
 
