@@ -15,6 +15,7 @@
 #                                  draw_collection   ->  results/report/related.js
 #   where asked for            ->  write_spatialdata ->  results/spatialdata/{slide}.zarr
 #                                  describe_collection -> results/README.md, results/collection/
+#   where asked for            ->  rules/baseline.smk
 #
 # Everything lies below the working directory: resources/ was downloaded or generated, work/ is
 # handed from step to step, results/ is for users, logs/<rule>/{slide}.log is one file per job.
@@ -40,6 +41,7 @@ include: "rules/anndata.smk"
 include: "rules/collection.smk"
 include: "rules/training.smk"
 include: "rules/export.smk"
+include: "rules/baseline.smk"
 
 
 remake_what_was_made_otherwise()
@@ -53,8 +55,11 @@ rule all:
         STEPS["relate_slides"].makes.values(),
         expand(STEPS["make_splits"].makes["split"], split=config["splits"]),
         STEPS["draw_collection"].makes.values(),
+        expand(STEPS["choose_panel"].makes.values(), panel=PANELS),
         shards_wanted(),
         STEPS["describe_collection"].makes.values() if CARD else [],
+        expand(STEPS["build_baseline"].makes.values(), baseline=BASELINES),
+        expand(STEPS["draw_baseline"].makes.values(), baseline=BASELINES),
     localrule: True
 
 

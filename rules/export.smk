@@ -5,7 +5,7 @@
 
 COLLECTION = "results/collection"
 SPLITS = {name: f"{COLLECTION}/splits/{name}.tsv" for name in config.get("splits", {})}
-PANELS = {name: f"{COLLECTION}/panels/{name}.tsv" for name in config.get("panels", {})}
+PANEL_TABLES = {name: f"{COLLECTION}/panels/{name}.tsv" for name in config.get("panels", {})}
 SHARDS = {name: f"results/shards/{name}/index.json" for name in config.get("shards", {})}
 
 # Whether the tables of the collection go into the stores; the rule is there in any case.
@@ -79,8 +79,8 @@ rule describe_collection:
         citations="results/citations.bib",
         tables=[f"{COLLECTION}/{name}.tsv" for name in ("slides", "relations", "genes")],
         splits=list(SPLITS.values()),
-        panels=list(PANELS.values()),
-        counts=[path.replace(".tsv", ".h5ad") for path in PANELS.values()],
+        panels=list(PANEL_TABLES.values()),
+        counts=[path.replace(".tsv", ".h5ad") for path in PANEL_TABLES.values()],
         shards=list(SHARDS.values()),
     output:
         card="results/README.md",
@@ -99,7 +99,7 @@ rule describe_collection:
     params:
         revision=REVISIONS["describe_collection"],
         splits=list(SPLITS),
-        panels=list(PANELS),
+        panels=list(PANEL_TABLES),
         shards=list(SHARDS),
         card=config["card"],
     script:

@@ -73,8 +73,8 @@ def test_every_option_has_a_default_and_a_description(config):
         described = schema["properties"][section]
         if "$ref" in described:
             described = schema["$defs"][section]
-        by_name = section == "technologies" or "properties" not in described
-        if by_name or not isinstance(values, dict):
+        by_name = isinstance(described.get("additionalProperties"), dict)
+        if by_name or section == "technologies" or not isinstance(values, dict):
             assert described["description"]
             assert f"`{section}`" in documentation
             continue

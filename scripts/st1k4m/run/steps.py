@@ -197,8 +197,68 @@ _TRAINING = (
     ),
 )
 
-STEPS = {step.name: step for step in (*_FETCHES, *_CHAIN, *_COLLECTION, *_TRAINING)}
+_BASELINE = (
+    Step(
+        "embed_tiles",
+        {"features": "results/features/{encoder}/{slide}.h5"},
+        ("cut_tiles",),
+        optional=True,
+    ),
+    Step(
+        "collect_targets",
+        {"targets": "work/baseline/{baseline}/targets.h5ad"},
+        ("build_anndata", "relate_slides", "make_splits"),
+        optional=True,
+    ),
+    Step(
+        "fit_ridge",
+        {
+            "scores": "work/baseline/{baseline}/{encoder}.ridge.json",
+            "painted": "work/baseline/{baseline}/{encoder}.painted.json",
+        },
+        ("collect_targets", "embed_tiles"),
+        optional=True,
+    ),
+    Step(
+        "probe_labels",
+        {"scores": "work/baseline/{baseline}/{encoder}.probe.json"},
+        ("collect_targets", "embed_tiles"),
+        optional=True,
+    ),
+    Step(
+        "score_clusters",
+        {"scores": "work/baseline/{baseline}/{encoder}.clusters.json"},
+        ("collect_targets", "embed_tiles"),
+        optional=True,
+    ),
+    Step(
+        "train_contrastive",
+        {"scores": "work/baseline/{baseline}/contrastive.json"},
+        ("build_anndata", "cut_tiles", "relate_slides", "make_splits", "choose_panel"),
+        optional=True,
+    ),
+    Step(
+        "build_baseline",
+        {
+            "table": "results/baseline/{baseline}.tsv",
+            "numbers": "results/baseline/{baseline}.json",
+        },
+        ("fit_ridge", "probe_labels", "score_clusters", "train_contrastive"),
+        optional=True,
+    ),
+    Step(
+        "draw_baseline",
+        {"page": "results/report/baseline/{baseline}.html"},
+        ("build_baseline", "fit_ridge"),
+        optional=True,
+    ),
+)
+
+STEPS = {step.name: step for step in (*_FETCHES, *_CHAIN, *_COLLECTION, *_TRAINING, *_BASELINE)}
 """Every step by its name, in the order of the chain."""
+
+BASELINE = tuple(step.name for step in _BASELINE)
+"""Those of baselines, once an encoder and slide, an encoder, or a baseline."""
 
 SLIDE_STEPS = {step.name: step for step in (*_FETCHES, *_CHAIN)}
 """Those that run once a slide."""

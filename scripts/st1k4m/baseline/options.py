@@ -1,0 +1,163 @@
+"""The options of a baseline: what the configuration says under ``baselines``, checked.
+
+Imported while Snakemake parses, so it stays with the standard library.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from st1k4m.baseline.encoder_names import PIXELS, folders_of
+from st1k4m.errors import ConfigError
+
+#: What is measured of an encoder; ``ridge`` always is.
+TASKS = ("ridge", "probe", "clusters")
+
+
+@dataclass(frozen=True)
+class ContrastiveOptions:
+    """The recipe; the defaults are the authors'.
+
+    Attributes
+    ----------
+    image
+        A ``timm:`` or ``hf:`` encoder, which is trained further.
+    dimensions
+        Of the space in which tiles and expression meet.
+    batch, epochs
+        Pairs a step, and passes over the training pairs.
+    learning_rate, weight_decay
+        Of Adam.
+    checkpoint_steps
+        Steps between two checkpoints.
+    seed
+        Of the new layers' weights and of the order of the pairs.
+    """
+
+    image: str = "hf:openai/clip-vit-base-patch32"
+    dimensions: int = 32
+    batch: int = 1024
+    epochs: int = 15
+    learning_rate: float = 5e-5
+    weight_decay: float = 0.2
+    checkpoint_steps: int = 100
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.image.startswith(("timm:", "hf:")):
+            raise ConfigError(
+                f"contrastive.image: {self.image!r} has no weights to train; "
+                "use timm:NAME or hf:OWNER/NAME"
+            )
+
+
+@dataclass(frozen=True)
+class BaselineOptions:
+    """What one baseline is.
+
+    Attributes
+    ----------
+    split, panel
+        Names under ``splits`` and ``panels``. Of the panel the slides and the method are used: the
+        genes are chosen in each fold from its training slides.
+    encoders
+        As configured, with the floor `pixels` in front.
+    tasks
+        Of `TASKS`.
+    hest_genes
+        Genes of the protocol ``hest``.
+    max_spots
+        At most so many spots of a slide, drawn at random; None for all.
+    bootstrap
+        How often groups are drawn for an interval.
+    seed
+        Of every draw.
+    contrastive
+        The contrastive recipe; None to leave it out.
+    train
+        Parts of the split that the contrastive model trains on: those that the panel is from.
+    """
+
+    split: str
+    panel: str
+    encoders: tuple[str, ...] = (PIXELS,)
+    tasks: tuple[str, ...] = ("ridge",)
+    hest_genes: int = 50
+    max_spots: int | None = None
+    bootstrap: int = 1000
+    seed: int = 0
+    contrastive: ContrastiveOptions | None = None
+    train: tuple[str, ...] = ()
+
+    @property
+    def folders(self) -> dict[str, str]:
+        """The encoders by the folder of their features."""
+        return folders_of(list(self.encoders))
+
+    def as_dict(self) -> dict:
+        """Return the options as plain values."""
+        return asdict(self) | {
+            name: list(getattr(self, name)) for name in ("encoders", "tasks", "train")
+        }
+
+
+def read_baselines(
+    baselines: Mapping[str, Mapping], splits: Mapping, panels: Mapping[str, Mapping]
+) -> dict[str, BaselineOptions]:
+    """Check what the configuration says of every baseline.
+
+    Parameters
+    ----------
+    baselines
+        The section, by name; the schema has checked keys and types.
+    splits, panels
+        The sections that baselines refer to.
+
+    Raises
+    ------
+    ConfigError
+        Names that are not configured, encoders that are not of a known kind, or a contrastive
+        training whose panel was not chosen from some parts of the split; all in one message.
+    """
+    found, faults = {}, []
+    for name, section in baselines.items():
+        try:
+            found[name] = _read(section, splits, panels)
+            found[name].folders  # noqa: B018  encoders that share a folder are refused
+        except ConfigError as error:
+            faults += [f"baselines.{name}.{line}" for line in str(error).splitlines()]
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return found
+
+
+def _read(section: Mapping, splits: Mapping, panels: Mapping[str, Mapping]) -> BaselineOptions:
+    for key, known in (("split", splits), ("panel", panels)):
+        if section[key] not in known:
+            there = ", ".join(known) or "none"
+            raise ConfigError(f"{key}: {section[key]!r} is not under {key}s; there is {there}")
+    encoders = [PIXELS, *(name for name in section.get("encoders", ()) if name != PIXELS)]
+    tasks = [task for task in TASKS if task == "ridge" or task in section.get("tasks", ())]
+    given = {
+        key: section[key]
+        for key in ("hest_genes", "max_spots", "bootstrap", "seed")
+        if key in section
+    }
+    contrastive, train = None, ()
+    if section.get("contrastive") is not None:
+        contrastive = ContrastiveOptions(**section["contrastive"])
+        chosen = panels[section["panel"]].get("train") or {}
+        train = tuple(str(part) for part in chosen.get("part", ()))
+        if chosen.get("split") != section["split"] or not train:
+            raise ConfigError(
+                f"contrastive: panel {section['panel']} must be chosen from the parts that are "
+                f"trained on; give it train: {{split: {section['split']}, part: [...]}}"
+            )
+    return BaselineOptions(
+        section["split"],
+        section["panel"],
+        tuple(encoders),
+        tuple(tasks),
+        **given,
+        contrastive=contrastive,
+        train=train,
+    )
