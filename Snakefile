@@ -42,6 +42,7 @@ rule all:
         expand(wanted(), slide=SLIDES),
         STEPS["build_manifest"].makes.values(),
         STEPS["build_report"].makes.values(),
+        STEPS["calibrate_arrays"].makes.values(),
     localrule: True
 
 

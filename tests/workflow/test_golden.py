@@ -28,18 +28,19 @@ GOLDEN = REPOSITORY / "tests" / "golden.json"
 if __name__ == "__main__":
     sys.path.insert(0, str(REPOSITORY / "scripts"))
 
-from st1k4m.collection import build_manifest, choose_panel  # noqa: E402
+from st1k4m.collection import build_manifest, calibrate_arrays, choose_panel  # noqa: E402
 from st1k4m.expression import count_expression  # noqa: E402
 from st1k4m.expression.spot_names import read_spot_names  # noqa: E402
 from st1k4m.geometry import align_spots  # noqa: E402
 from st1k4m.join import build_anndata  # noqa: E402
 from st1k4m.report import build_report, draw_slide  # noqa: E402
 from st1k4m.run import settings  # noqa: E402
-from st1k4m.run.steps import PRODUCTS, REVISIONS, STALE_AFTER, STEPS  # noqa: E402
+from st1k4m.run.steps import PRODUCTS, REVISIONS, SLIDE_STEPS, STALE_AFTER, STEPS  # noqa: E402
 from st1k4m.source import open_dataset  # noqa: E402
 from st1k4m.tiles import cut_tiles, pack_tiles  # noqa: E402
 
 PATHS = PRODUCTS | {
+    "calibrate_arrays": ("results/collection/arrays/slides.tsv",),
     "build_manifest": tuple(STEPS["build_manifest"].makes.values()),
     "build_report": ("results/report/index.html", "results/report/cards.js"),
     "choose_panel": (
@@ -160,6 +161,11 @@ def run_steps():
             sheet=f"results/report/tiles/{name}.jpg",
             page=f"results/report/slides/{name}.js",
         )
+    products = [SLIDE_STEPS["build_anndata"].makes[name] for name in ("ledger", "record")]
+    calibrate_arrays.calibrate_arrays(
+        *([path.format(slide=name) for name in SLIDES] for path in products),
+        "results/collection/arrays",
+    )
     table, totals, references, _ = PATHS["build_manifest"]
     status = dict.fromkeys(SLIDES, ("selected", ""))
     build_manifest.build_manifest("resources/catalogue.tsv", status, table, totals, references)
@@ -295,7 +301,7 @@ def find_raised(golden):
 
 def led_to(step):
     """Return the step and those before it, whose new revision makes it anew as well."""
-    if step == "choose_panel":
+    if step in ("choose_panel", "calibrate_arrays"):
         return {step, *led_to("build_anndata")}
     if step in ("build_manifest", "build_report"):  # they follow all that is named before them
         return set(list(REVISIONS)[: list(REVISIONS).index(step) + 1])

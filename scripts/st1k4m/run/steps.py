@@ -58,12 +58,17 @@ _CHAIN = (
         {"expression": "work/expression/{slide}.h5ad"},
         ("fetch_counts", "fetch_coord"),
     ),
-    Step("align_spots", {"spots": "work/spots/{slide}.parquet"}, ("fetch_coord", "fetch_image")),
+    Step(
+        "align_spots",
+        {"spots": "work/spots/{slide}.parquet"},
+        ("fetch_coord", "fetch_image"),
+        revision=2,
+    ),
     Step(
         "cut_tiles",
         makes={"tiles": "results/tiles/{slide}.h5"},
         reads=("fetch_image", "count_expression", "align_spots"),
-        revision=2,
+        revision=3,
     ),
     Step(
         "build_anndata",
@@ -73,7 +78,7 @@ _CHAIN = (
             "record": "results/records/{slide}.json",
         },
         ("count_expression", "align_spots", "cut_tiles"),
-        revision=2,
+        revision=3,
     ),
     Step("pack_tiles", {"archive": "results/tiles/{slide}.tar"}, ("cut_tiles",), optional=True),
     Step(
@@ -86,10 +91,11 @@ _CHAIN = (
             "page": "results/report/slides/{slide}.js",
         },
         ("build_anndata", "cut_tiles"),
-        revision=2,
+        revision=3,
     ),
 )
 _COLLECTION = (
+    Step("calibrate_arrays", {"arrays": "results/collection/arrays"}, ("build_anndata",)),
     Step(
         "build_manifest",
         {
@@ -121,7 +127,7 @@ _COLLECTION = (
             },
         },
         ("build_manifest", "draw_slide"),
-        revision=2,
+        revision=3,
     ),
     Step(
         "choose_panel",
