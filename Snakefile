@@ -60,6 +60,7 @@ rule all:
         STEPS["describe_collection"].makes.values() if CARD else [],
         expand(STEPS["build_baseline"].makes.values(), baseline=BASELINES),
         expand(STEPS["draw_baseline"].makes.values(), baseline=BASELINES),
+        STEPS["calibrate_arrays"].makes.values(),
     localrule: True
 
 

@@ -24,6 +24,7 @@ rule align_spots:
             geometry=geometry_rows,
             override=override,
             options=options("geometry"),
+            barcodes=barcode_tables,
             max_pixels=lambda wildcards: options("tiles")(wildcards)["max_pixels"],
         ),
     script:

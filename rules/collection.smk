@@ -198,3 +198,27 @@ rule choose_panel:
         options=lambda wildcards: PANEL_CONFIGS[wildcards.panel],
     script:
         "../scripts/choose_panel.py"
+
+
+# What all slides together teach about the arrays, and which slides contradict that.
+def visium_slides(product):
+    """A product of every selected Visium slide."""
+    chosen = [slide for slide in SLIDES if CATALOGUE.slides[slide].tech == "Visium"]
+    return expand(STEPS["build_anndata"].makes[product], slide=chosen)
+
+
+rule calibrate_arrays:
+    input:
+        ledgers=visium_slides("ledger"),
+        records=visium_slides("record"),
+    output:
+        arrays=directory("results/collection/arrays"),
+    log:
+        "logs/calibrate_arrays.log",
+    localrule: True
+    conda:
+        "../envs/st1k4m.yaml"
+    params:
+        revision=REVISIONS["calibrate_arrays"],
+    script:
+        "../scripts/calibrate_arrays.py"

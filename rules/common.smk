@@ -107,6 +107,7 @@ try:
     OVERRIDES = settings.read_overrides(
         beside_snakefile(config["geometry"]["overrides"]), CATALOGUE.slides
     )
+    BARCODES = settings.digest(config["geometry"]["barcodes"])
 except (ConfigError, CatalogueError) as error:
     raise WorkflowError(f"the configuration cannot be used:\n{error}") from None
 except OSError as error:
@@ -136,7 +137,10 @@ def options(section):
     """The options of a section that hold for the slide's technology, as a param."""
 
     def find(wildcards):
-        found = settings.options(config, section, CATALOGUE.slides[wildcards.slide].tech)
+        tech = CATALOGUE.slides[wildcards.slide].tech
+        found = settings.options(config, section, tech)
+        if "barcodes" in found and tech != "Visium":  # other ids state their positions themselves
+            found = found | {"barcodes": None}
         # The tables' rows that concern the slide are params of their own.
         return {name: found[name] for name in found if name not in ("table", "overrides")}
 
@@ -147,6 +151,11 @@ def geometry_rows(wildcards):
     """The rows of the geometry table that apply to the slide, as a param."""
     slide = CATALOGUE.slides[wildcards.slide]
     return settings.rows_for(GEOMETRY, slide.slide, slide.tech)
+
+
+def barcode_tables(wildcards):
+    """What the tables of barcodes hold, as a param: a slide that they place follows a change."""
+    return BARCODES if CATALOGUE.slides[wildcards.slide].tech == "Visium" else ""
 
 
 def override(wildcards):

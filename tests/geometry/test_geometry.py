@@ -8,7 +8,8 @@ import pytest
 from section import GEOMETRY, OPTIONS, REPOSITORY, align, make_section
 from st1k4m.errors import SlideError
 from st1k4m.geometry.align_spots import FLAGS, align_spots
-from st1k4m.geometry.lattice import KINDS, number_spots
+from st1k4m.geometry.lattice import KINDS
+from st1k4m.geometry.numbering import number_spots
 from st1k4m.geometry.spot_table import read_spots
 from st1k4m.run import settings
 

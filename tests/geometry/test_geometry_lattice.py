@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from st1k4m.demo import tissue as demo_tissue
-from st1k4m.geometry.lattice import KINDS, fit_lattice, number_spots, tell_kind
+from st1k4m.geometry.lattice import KINDS, fit_lattice, tell_kind
+from st1k4m.geometry.numbering import number_spots
 
 ARRAYS = {"ST": "square", "ST2K": "staggered", "Visium": "hexagonal", "VisiumHD": "square"}
 CAN_BE = {"hexagonal": ["hexagonal"], "square": ["square", "staggered"]}

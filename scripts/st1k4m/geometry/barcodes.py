@@ -1,26 +1,41 @@
-"""Array positions that spot ids state."""
+"""Array positions that spot ids state, or that a table of barcodes states for them."""
 
+import csv
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+
+from st1k4m.errors import ConfigError
 
 # ST: column x row. VisiumHD: the side of a bin in micrometres, then row and column. No array has a
 # million rows, so a longer number is no position.
 _ST_ID = re.compile(r"(\d{1,6})x(\d{1,6})")
 _HD_ID = re.compile(r"s_(\d{1,6})um_(\d{1,6})_(\d{1,6})-\d+")
+# What a Visium barcode is: the bases, then the number of the library, which says nothing here.
+_BASES = re.compile(r"([ACGT]{8,64})(-\d+)?")
+
+# A table of barcodes is taken for a slide's own if it knows this share of the slide's barcodes, and
+# at least so many: barcodes of another kind of array are in it by accident only.
+KNOWN, FEWEST = 0.5, 4
+# The names that the columns of a table have: ours and Space Ranger's alike.
+COLUMNS = ("barcode", "array_row", "array_col")
 
 
 @dataclass(frozen=True)
 class ArrayIds:
-    """Array positions that the barcodes themselves state.
+    """Array positions of spots that are known without their centres.
 
-    ``row`` and ``col`` are int32; ``bin_um`` is the side of a VisiumHD bin, None for ST.
+    ``row`` and ``col`` are int32, -1 where unknown; ``bin_um`` is the side of a VisiumHD bin, None
+    for others. ``source`` says what states them: ``ids`` (the barcodes themselves) or ``barcodes``
+    (a table of barcodes).
     """
 
     row: np.ndarray
     col: np.ndarray
     bin_um: float | None
+    source: str = "ids"
 
 
 def read_positions(barcodes: list[str]) -> ArrayIds | None:
@@ -47,3 +62,111 @@ def read_positions(barcodes: list[str]) -> ArrayIds | None:
         if (side == side[0]).all():
             return ArrayIds(row, col, float(side[0]))
     return None
+
+
+def bases_of(barcode: str) -> str:
+    """Return a Visium barcode without the number of its library; empty if it is not one."""
+    found = _BASES.fullmatch(barcode)
+    return found[1] if found else ""
+
+
+def find_positions(barcodes: list[str], tables: dict[str, dict]) -> tuple[ArrayIds | None, str]:
+    """Look the array positions of Visium barcodes up.
+
+    Parameters
+    ----------
+    barcodes
+        Spot ids without the slide's name.
+    tables
+        Of `read_tables`.
+
+    Returns
+    -------
+    ArrayIds or None
+        From the table that knows most of the barcodes; None if none knows half of them.
+    str
+        Why there are none; empty if there are.
+    """
+    bases = [bases_of(barcode) for barcode in barcodes]
+    known = {name: sum(b in table for b in bases) for name, table in tables.items()}
+    best = max(known, key=known.get)
+    if known[best] < max(KNOWN * len(bases), min(FEWEST, len(bases))):
+        return None, (
+            f"{best} knows {known[best]} of {len(bases)} barcodes, too few; the array may be of "
+            "another kind"
+        )
+    places = [tables[best].get(b, (-1, -1)) for b in bases]
+    row, col = np.array(places, np.int32).T
+    return ArrayIds(row, col, None, "barcodes"), ""
+
+
+def read_tables(path: str | Path) -> dict[str, dict[str, tuple[int, int]]]:
+    """Read tables of barcodes: one file, or all ``.tsv`` files of a folder that hold barcodes.
+
+    A file is one that `calibrate_arrays` made (``barcode``, ``array_row``, ``array_col``), the
+    positions file in Space Ranger's output (``tissue_positions.csv``, or
+    ``tissue_positions_list.csv`` without a header), or the list that Space Ranger ships
+    (``visium-v1_coordinates.txt``: barcode, column, row, counted from 1).
+
+    Returns
+    -------
+    dict
+        By file name: (array_row, array_col), counted from 0, by the bases of the barcode.
+
+    Raises
+    ------
+    ConfigError
+        A file cannot be read, or a line is none of a table of barcodes; the line is named.
+    """
+    path = Path(path)
+    paths = [path]
+    if path.is_dir():
+        paths = [file for file in sorted(path.glob("*.tsv")) if file.name != "slides.tsv"]
+    tables = {file.name: _read_table(file) for file in paths}
+    if not any(tables.values()):
+        raise ConfigError(
+            f"{path} holds no table of barcodes; geometry.barcodes is a table of calibrate_arrays, "
+            "a folder of them, or a positions file of Space Ranger"
+        )
+    return tables
+
+
+def _read_table(path: Path) -> dict[str, tuple[int, int]]:
+    """Read one table of barcodes; see `read_tables`."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as text ({error})") from error
+    lines = [
+        (number, line)
+        for number, line in enumerate(text.splitlines(), start=1)
+        if line.strip() and not line.startswith("#")
+    ]
+    if not lines:
+        return {}
+    separator = "\t" if "\t" in lines[0][1] else ","
+    rows = [next(csv.reader([line], delimiter=separator)) for _, line in lines]
+    if rows[0][0] == "barcode":
+        lacking = [name for name in COLUMNS if name not in rows[0]]
+        if lacking:
+            raise ConfigError(f"{path}, line {lines[0][0]}: no column {', '.join(lacking)}")
+        places = [rows[0].index(name) for name in COLUMNS]
+        rows, lines, first = rows[1:], lines[1:], 0
+    elif len(rows[0]) >= 6:  # barcode, in_tissue, array_row, array_col, and pixels
+        places, first = [0, 2, 3], 0
+    else:  # barcode, column, row
+        places, first = [0, 2, 1], 1
+    table: dict[str, tuple[int, int]] = {}
+    for (number, line), row in zip(lines, rows, strict=True):
+        try:
+            name, *place = (row[index] for index in places)
+            bases, (at_row, at_col) = bases_of(name), (int(text) - first for text in place)
+        except (IndexError, ValueError):
+            bases, at_row, at_col = "", -1, -1
+        if not bases or at_row < 0 or at_col < 0:
+            raise ConfigError(
+                f"{path}, line {number}: {line[:80]!r} is not a barcode with its row and column"
+            )
+        if table.setdefault(bases, (at_row, at_col)) != (at_row, at_col):
+            raise ConfigError(f"{path}, line {number}: barcode {name} has two positions")
+    return table

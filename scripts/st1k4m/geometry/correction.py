@@ -1,6 +1,7 @@
 """Changes of coordinates: what they do, and how a user states one."""
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -9,6 +10,9 @@ from st1k4m.errors import SlideError
 # No two images of a slide differ more in resolution, and none has so many pixels a side.
 SCALES = (1e-4, 1e4)
 FARTHEST_SHIFT = 1e7
+# A measured factor counts as a simple one (n or 1/n) when it is this near (real sections: 0.7 %), up
+# to the n beyond which neighbours are less than 3 % apart.
+SIMPLE, LARGEST = 0.015, 32
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,21 @@ class Correction:
             y = size[1] - y
         return x + self.shift_x, y + self.shift_y
 
+    def then(self, other: "Correction", size: tuple[int, int]) -> "Correction":
+        """Return the one correction that does what this one and then ``other`` do."""
+        probe = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+        x, y = other.apply(*self.apply(*probe, size), size)
+        (left, along_x, along_y), top = x, y[0]
+        swap = abs(along_y - left) > abs(along_x - left)
+        across, down = (along_y - left, y[1] - top) if swap else (along_x - left, y[2] - top)
+        return Correction(
+            swap=bool(swap),
+            scale=float(abs(across)),
+            flip="x" * bool(across < 0) + "y" * bool(down < 0),
+            shift_x=float(left - (size[0] if across < 0 else 0)),
+            shift_y=float(top - (size[1] if down < 0 else 0)),
+        )
+
     def __str__(self) -> str:
         parts = []
         if self.swap:
@@ -52,11 +71,25 @@ class Correction:
 
 
 SWAP, FLIP_X, FLIP_Y = Correction(swap=True), Correction(flip="x"), Correction(flip="y")
+HALF_TURN = Correction(flip="xy")
+# The seven ways to turn and mirror a rectangle.
+SYMMETRIES = tuple(
+    Correction(swap=swap, flip=flip)
+    for swap, flip in product((False, True), ("", "x", "y", "xy"))
+    if swap or flip
+)
 
 
 def outside(x: np.ndarray, y: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return which centres lie outside an image of ``size`` (width, height); bool."""
     return (x < 0) | (y < 0) | (x >= size[0]) | (y >= size[1])
+
+
+def simple_factor(factor: float) -> float | None:
+    """Return n or 1/n (n whole, 2 to `LARGEST`) if ``factor`` is within `SIMPLE` of it."""
+    n = round(max(factor, 1 / factor))
+    simple = float(n) if factor > 1 else 1 / n
+    return simple if 2 <= n <= LARGEST and abs(factor / simple - 1) <= SIMPLE else None
 
 
 def read_override(row: dict, slide: str) -> Correction:

@@ -1,4 +1,4 @@
-"""The lattice of an array: from the centres of its spots alone, or from positions already known.
+"""The lattice of an array, fitted to centres whose positions on it are known.
 
 Distances between neighbours are a biased ruler (jitter makes the nearest one shorter), so the pitch
 always comes from a least-squares fit of all centres on their integer positions.
@@ -31,21 +31,8 @@ KINDS = {
     "staggered": Kind((1 / np.sqrt(2), 1 / np.sqrt(2)), True, 4),
 }
 
-# Spots needed before centres alone are believed to show a lattice.
-FEWEST = 20
 # Positions of one parity that are no accident: 2**-9 on a square lattice.
 PARITY = 10
-# |mean of exp(i fold angle)| over neighbours: 1 on a perfect lattice, about 0.9 with the 6 %
-# jitter of her2st, 0.2 or less among points at random.
-CLEAR = 0.5
-# Share of its neighbours' places that are taken around an average spot: 0.7 where 30 % are missing,
-# 0.36 or more in the smallest and most broken pieces tried. Below, the nearest may be no neighbour.
-CROWDED = 0.3
-# Furthest neighbour, in units of the nearest, that still counts as one: between the first and the
-# second shell of the lattice (1.73 and 1.41), with room for a squeezed image.
-REACH = {6: 1.35, 4: 1.2}
-# A node that the fit so far predicts to this many pitches (standard deviation) is believed.
-PREDICTED = 0.06
 # A spot further from its node than this many pitches belongs to none; half way is 0.5.
 STRAY = 0.35
 # Pixels count as squeezed from this ratio of their sides: above what scanners and fits differ by
@@ -53,18 +40,6 @@ STRAY = 0.35
 SQUEEZED = 0.03
 # A fit with more jitter or shear than this, in pitches, is no lattice.
 LOOSE = 0.2
-# Directions of a hexagonal lattice further than this (degrees) from the image's x axis are nearer
-# to its y axis: the image, or the lattice in it, is turned by a quarter.
-TURNED = 20.0
-
-
-@dataclass(frozen=True)
-class Numbering:
-    """Integer positions of spots (int32, -1 where unknown), and what makes them doubtful."""
-
-    row: np.ndarray
-    col: np.ndarray
-    doubts: list[str]
 
 
 @dataclass(frozen=True)
@@ -181,46 +156,6 @@ def fit_lattice(
     )
 
 
-def number_spots(x: np.ndarray, y: np.ndarray, kinds: list[str]) -> tuple[str, Numbering]:
-    """Give spots integer positions from their centres alone.
-
-    The basis comes from the directions of neighbours. Numbering starts where spots are densest and
-    spreads only to where the fit so far predicts the nodes well, so that it crosses gaps between
-    pieces of tissue when they are small enough for that, and says so when they are not.
-
-    Rows and columns are relative: the smallest of each is 0 (or 1 where the lattice has only every
-    second node), for nothing in the centres tells where the array begins. Columns run along the
-    lattice direction that is nearest to the image's x axis; on a hexagonal lattice that has none
-    within 20 degrees, the image is taken as turned by a quarter and columns run down the image. A
-    lattice looks the same turned by half a turn, so neither this nor a mirror image shows.
-
-    Parameters
-    ----------
-    x, y
-        Centres, pixels.
-    kinds
-        Kinds that the technology can have.
-
-    Returns
-    -------
-    str
-        The kind it is.
-    Numbering
-        All -1 where there are doubts, unless these are only about single spots.
-    """
-    from scipy.spatial import cKDTree
-
-    points = np.stack([x, y], axis=1)
-    if len(x) < FEWEST:
-        unknown = np.full(len(x), -1, np.int32)
-        few = f"{len(x)} spots are too few to show a lattice (at least {FEWEST})"
-        return kinds[0], Numbering(unknown, unknown, [few])
-    tree = cKDTree(points)
-    folds = dict.fromkeys(KINDS[kind].fold for kind in kinds)
-    tried = [_number(tree, [k for k in kinds if KINDS[k].fold == fold]) for fold in folds]
-    return min(tried, key=lambda attempt: len(attempt[1].doubts))
-
-
 def spacing(x: np.ndarray, y: np.ndarray) -> float:
     """Return the median distance to the nearest neighbour, pixels: a rough pitch."""
     from scipy.spatial import cKDTree
@@ -230,33 +165,6 @@ def spacing(x: np.ndarray, y: np.ndarray) -> float:
         return 0.0
     sample = points[:: max(1, len(points) // 20_000)]
     return float(np.median(cKDTree(points).query(sample, k=2)[0][:, 1]))
-
-
-def _number(tree, kinds: list[str]) -> tuple[str, Numbering]:
-    """Do what ``number_spots`` does, for kinds that differ at most by how they are turned."""
-    points = tree.data
-    unknown = np.full(len(points), -1, np.int32)
-    basis, nearest, clearness = _find_basis(tree, points, KINDS[kinds[0]].fold)
-    kind = _kind_by_direction(basis, kinds)
-    if not clearness >= CLEAR:
-        return kind, Numbering(unknown, unknown, ["neighbouring spots have no common directions"])
-    nodes, known, unreached = _spread(tree, points, basis, nearest)
-    if known.mean() < 0.9:
-        doubt = (
-            f"{int(unreached.sum())} spots stand too far from the others to be numbered"
-            if unreached.sum() > (~known).sum() / 2
-            else f"only {known.mean():.0%} of the spots stand on a common lattice"
-        )
-        return kind, Numbering(unknown, unknown, [doubt])
-    row, col = _label(nodes, basis, kind)
-    row, col = row - row[known].min(), col - col[known].min()
-    if KINDS[kind].even and ((row + col)[known] % 2).any():
-        col = col + 1
-    row, col = (np.where(known, axis, -1).astype(np.int32) for axis in (row, col))
-    doubts = []
-    if unreached.any():
-        doubts.append(f"{int(unreached.sum())} spots stand too far from the others to be numbered")
-    return kind, Numbering(row, col, doubts)
 
 
 def _fit_affine(
@@ -293,142 +201,3 @@ def _doubts(jitter: float, strays: float, along: np.ndarray, squeeze: float) -> 
     if abs(along[0] @ along[1]) > LOOSE or squeeze > np.log(1.5):
         doubts.append("rows and columns are not at right angles, or differ by half in distance")
     return doubts
-
-
-def _find_basis(tree, points: np.ndarray, fold: int) -> tuple[np.ndarray, float, float]:
-    """Find two neighbouring lattice directions.
-
-    Returns the basis (2 x 2, one vector a column, 60 or 90 degrees apart), the median distance of
-    nearest neighbours, and how clear the directions are (0 to 1).
-    """
-    sample = points[:: max(1, len(points) // 20_000)]
-    distance, index = tree.query(sample, k=min(9, len(points)))
-    nearest = float(np.median(distance[:, 1]))
-    near = (distance > 0) & (distance < REACH[fold] * nearest)
-    vectors = (points[index] - sample[:, None])[near] @ np.array([1, 1j])
-    if len(vectors) < CROWDED * fold * len(sample):
-        return np.eye(2), nearest, 0.0
-    phase = np.mean(np.exp(1j * fold * np.angle(vectors)))
-    directions = []
-    for step in range(fold // 2):
-        turn = np.exp(1j * (np.angle(phase) + 2 * np.pi * step) / fold)
-        turned = vectors / turn
-        turned = np.where(turned.real < 0, -turned, turned)
-        close = turned[abs(np.angle(turned)) < 0.6 * np.pi / fold]
-        if not len(close):
-            return np.eye(2), nearest, 0.0
-        directions.append((np.median(close.real) + 1j * np.median(close.imag)) * turn)
-    if fold == 6:  # three directions for two vectors a, b and b - a: by least squares
-        first, second, third = directions
-        directions = [(2 * first + second - third) / 3, (first + 2 * second + third) / 3]
-    basis = np.array([[d.real for d in directions], [d.imag for d in directions]])
-    return basis, nearest, float(abs(phase))
-
-
-def _spread(
-    tree, points: np.ndarray, basis: np.ndarray, nearest: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give spots their nodes, from the densest patch outwards, refitting as it grows.
-
-    Returns the nodes (n, 2) int64, which spots have one, and which were never reached because the
-    fit could not tell their node. A node goes to the nearest spot only.
-    """
-    pitch = np.sqrt(abs(np.linalg.det(basis)))
-    starts = points[:: max(1, len(points) // 2_000)]
-    crowd = tree.query_ball_point(starts, 5 * nearest, return_length=True)
-    origin = starts[np.argmax(crowd)]
-    reached = np.hypot(*(points - origin).T) < 2.5 * nearest
-    # The start itself may be a stray: the phase of its surroundings tells where the nodes are.
-    inner = np.linalg.solve(basis, (points[reached] - origin).T)
-    phase = np.angle(np.exp(2j * np.pi * inner).mean(axis=1)) / (2 * np.pi)
-    origin = origin + basis @ phase
-    before = None
-    for _ in range(100):
-        place = np.linalg.solve(basis, (points - origin).T).T
-        nodes = np.rint(place)
-        off = np.hypot(*(basis @ (place - nodes).T)) / pitch
-        good = reached & (off < STRAY)
-        if good.sum() < 4 or (before is not None and (good == before).all()):
-            break
-        before = good
-        basis, origin, deviation = _refit(points, nodes, good, basis, pitch)
-        reached = deviation(nodes) < PREDICTED
-    jitter = np.sqrt((off[good] ** 2).mean() / 2) if good.any() else 0.0
-    good = good & (off < min(STRAY, max(0.1, 6 * jitter)))
-    nodes = nodes.astype(np.int64)
-    return nodes, _first_at_node(nodes, off, good), ~reached
-
-
-def _refit(
-    points: np.ndarray, nodes: np.ndarray, good: np.ndarray, basis: np.ndarray, pitch: float
-):
-    """Fit basis and origin to the numbered spots, with the basis so far as a weak prior.
-
-    Returns basis, origin, and a function that gives the standard deviation, in pitches, with which
-    the position of nodes is predicted.
-    """
-    centre = nodes[good].mean(axis=0)
-    design = np.column_stack([np.ones(good.sum()), nodes[good] - centre])
-    rest = points[good] - (nodes[good] - centre) @ basis.T
-    # A step of the first basis is right to some 5 % of the pitch; the prior counts only in a
-    # direction along which no spots are numbered yet.
-    noise = 0.05
-    for _ in range(2):
-        weights = design.T @ design + np.diag([0.0, 1.0, 1.0]) * (noise / 0.05) ** 2
-        solution = np.linalg.solve(weights, design.T @ rest)
-        off = rest - design @ solution
-        noise = max(0.02, float(np.sqrt((off**2).mean())) / pitch)
-    covariance = np.linalg.inv(weights) * noise**2
-
-    def deviation(where: np.ndarray) -> np.ndarray:
-        steps = np.column_stack([np.ones(len(where)), where - centre])
-        return np.sqrt(np.einsum("ni,ij,nj->n", steps, covariance, steps))
-
-    basis = basis + solution[1:].T
-    return basis, solution[0] - basis @ centre, deviation
-
-
-def _first_at_node(nodes: np.ndarray, off: np.ndarray, good: np.ndarray) -> np.ndarray:
-    """Leave a node that several spots claim to the nearest of them."""
-    order = np.flatnonzero(good)
-    order = order[np.lexsort((off[order], nodes[order, 1], nodes[order, 0]))]
-    again = (np.diff(nodes[order], axis=0) == 0).all(axis=1)
-    known = good.copy()
-    known[order[1:][again]] = False
-    return known
-
-
-def _kind_by_direction(basis: np.ndarray, kinds: list[str]) -> str:
-    """Tell square from staggered by the direction of the lattice in the image."""
-    if len(kinds) == 1:
-        return kinds[0]
-    angle = np.degrees(np.arctan2(basis[1, 0], basis[0, 0])) % 90
-    return "staggered" if 22.5 < angle < 67.5 else "square"
-
-
-def _label(nodes: np.ndarray, basis: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """Turn nodes in the basis into rows and columns by the conventions of ``number_spots``."""
-    fold = KINDS[kind].fold
-    a, b = np.array([1, 0]), np.array([0, 1])
-    around = [a, b, b - a, -a, -b, a - b] if fold == 6 else [a, b, -a, -b]
-    angles = [np.degrees(np.arctan2(*(basis @ vector)[::-1])) for vector in around]
-    goal = 45.0 if kind == "staggered" else 0.0
-    off = [abs(_wrap(angle - goal)) for angle in angles]
-    if fold == 6 and min(off) > TURNED:
-        off = [abs(_wrap(angle - 90)) for angle in angles]
-    first = int(np.argmin(off))
-    ahead = [_wrap(angle - angles[first]) for angle in angles]
-    second = min((i for i, angle in enumerate(ahead) if angle > 1), key=lambda i: ahead[i])
-    along, across = np.rint(np.linalg.solve(np.stack([around[first], around[second]], 1), nodes.T))
-    if kind == "hexagonal":
-        row, col = across, 2 * along + across
-    elif kind == "staggered":
-        row, col = along + across, along - across
-    else:
-        row, col = across, along
-    return row.astype(np.int64), col.astype(np.int64)
-
-
-def _wrap(degrees: float) -> float:
-    """Bring an angle to -180 up to 180 degrees."""
-    return (degrees + 180) % 360 - 180

@@ -1,19 +1,64 @@
-"""How the spots of a slide lie on its tissue, as far as a reduced copy of the image tells."""
+"""How the spots of a slide lie on its tissue, and whether another placement fits better.
 
-from dataclasses import dataclass
+Everything is measured on a mask of the tissue, some hundred pixels wide. Two numbers describe a
+placement: the share of spots on tissue, and the likeness of the area under the spots and the
+tissue. `survey` compares the placement as it is with its rivals; `weigh` says what follows.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from st1k4m.geometry.correction import (
+    SYMMETRIES,
+    Correction,
+    outside,
+    override_row,
+    simple_factor,
+)
+from st1k4m.geometry.lattice import spacing as find_spacing
+
 # Longest side of the picture, pixels: some four pixels a spot of the finest full array, a few
 # milliseconds a comparison.
 PICTURE = 500
-# The area under the spots, in pitches: all that is within the one of a centre, less the other from
-# its edge. That closes the gap of a missing spot and leaves 0.6 of a pitch around each.
+# Longest side of the mask on which shifts and factors are searched; the best ones are then measured
+# on the full mask.
+SEARCHED = 160
+# The area under the spots, in pitches: pixels within REACH of a centre, then eroded by BACK. That
+# closes the gap of a missing spot and leaves 0.6 of a pitch around each.
 REACH, BACK = 1.1, 0.5
-# A picture in which no placement is this much like the tissue says nothing. Right placements of
-# whole real sections have a likeness of 0.92 or more, wrong ones of the same sections up to 0.75.
+# If no placement has at least this likeness, the picture is ignored. Right placements of whole real
+# sections have 0.78 or more, wrong ones of the same sections up to 0.82.
 SPEAKS = 0.35
+# Fewer than half of the spots on tissue: off the tissue.
+OFF_TISSUE = 0.5
+# More spots than this are gathered in the mask's pixels first: a placement then takes as long for a
+# large slide as for a small one.
+GATHERED = 20_000
+
+# A rival is better if its likeness is at least LEAST and exceeds that of the placement as it is by
+# GAIN, and the share of spots on tissue grows by GAIN_ON_TISSUE and by FEWEST spots. One that turns
+# and shifts has more ways to fit by chance, and needs GAIN_OF_TWO. Chosen on generated tissue of
+# ten shapes with faint parts, dirt and parts without spots (tests/benchmarks/bench_placement.py):
+# 1 % of the sound slides are flagged, and 0.1 % of the disturbed ones that the tissue can tell are
+# not; real sections gain 0.11 and 0.08 or more when they are put right.
+LEAST, GAIN, GAIN_OF_TWO, GAIN_ON_TISSUE, FEWEST = 0.5, 0.08, 0.15, 0.05, 3
+# A rival whose likeness is less than this below the placement's own cannot be excluded.
+ALIKE = 0.05
+# Of rivals this close to the best one, the simplest is believed.
+SIMPLER = 0.03
+# A factor nearer to 1 than this (logarithm) is a rival only if the radius asks for it: spots that
+# cover more than the tissue fit it the better the smaller they are.
+NEAR_ONE = 0.15
+# A shift of fewer pitches than this is not a rival.
+FARTHER = 2.0
+# A contradiction between radius and pitch up to this factor is a matter of the radius alone: 55 um
+# for 65 um, or the 0.67 of an estimate. Images of another resolution differ by more.
+RESOLUTION = 1.3
+# A rival may leave this share of the spots outside the image.
+MAX_OUTSIDE = 0.05
 
 
 @dataclass(frozen=True)
@@ -27,22 +72,57 @@ class Placement:
     likeness: float
 
 
-class Picture:
-    """The tissue of an image, seen on a reduced copy."""
+class TissueMap:
+    """The tissue of an image, on a reduced copy of it.
+
+    Parameters
+    ----------
+    mask
+        ``(h, w)`` bool, true on tissue, over the whole image.
+    size
+        Width and height of the image, pixels.
+    """
 
     def __init__(self, mask: np.ndarray, size: tuple[int, int]) -> None:
-        """Take the tissue ``mask`` (h, w) of an image of ``size`` (width, height) in pixels."""
         self.mask = mask
         self.size = size
         self.shrink = mask.shape[1] / size[0]
 
-    def place(self, x: np.ndarray, y: np.ndarray, spacing: float) -> Placement:
-        """Compare the area under spots with the tissue."""
+    def reduced(self, longest: int) -> "TissueMap":
+        """Return the map with a longest side of at most ``longest`` pixels."""
+        from st1k4m.image.shrink import shrink
+
+        if max(self.mask.shape) <= longest:
+            return self
+        return TissueMap(shrink(self.mask.astype(np.uint8) * 255, longest) > 127, self.size)
+
+    def place(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        spacing: float,
+        weight: np.ndarray | None = None,
+    ) -> Placement:
+        """Compare the area under spots with the tissue.
+
+        Parameters
+        ----------
+        x, y
+            Centres, ``(n,)`` float, pixels of the image.
+        spacing
+            Distance of neighbouring spots, pixels of the image.
+        weight
+            How many spots each centre stands for; None for one.
+        """
         column, row = np.floor(x * self.shrink), np.floor(y * self.shrink)
         height, width = self.mask.shape
         inside = (column >= 0) & (row >= 0) & (column < width) & (row < height)
         column, row = column[inside].astype(np.int64), row[inside].astype(np.int64)
-        on_tissue = float(self.mask[row, column].sum() / len(x))
+        there = self.mask[row, column]
+        if weight is None:
+            on_tissue = float(there.sum() / len(x))
+        else:
+            on_tissue = float(weight[inside][there].sum() / weight.sum())
         area = _area(column, row, (height, width), spacing * self.shrink)
         return Placement(on_tissue, _correlate(area, self.mask))
 
@@ -51,8 +131,20 @@ class Picture:
     ) -> float | None:
         """Find the factor that fits the tissue best, between an eighth of ``largest`` and it.
 
-        None where nothing fits well, or the best is the largest itself: spots on a part of the
-        tissue fit the better the more of it they cover.
+        Parameters
+        ----------
+        x, y
+            Centres, ``(n,)`` float, pixels of the image.
+        spacing
+            Distance of neighbouring spots, pixels of the image.
+        largest
+            The factor above which spots leave the image.
+
+        Returns
+        -------
+        float or None
+            None where nothing fits well, or the best is the largest itself: spots on a part of the
+            tissue fit it the better the more of it they cover.
         """
 
         def likeness(factor: float) -> float:
@@ -70,31 +162,316 @@ class Picture:
     def find_shift(
         self, x: np.ndarray, y: np.ndarray, spacing: float
     ) -> tuple[float, float] | None:
-        """Find the shift that covers the tissue best among those that bring all spots inside."""
-        from scipy.signal import fftconvolve
+        """Find the shift that covers the tissue best among those that bring all spots inside.
 
+        Parameters
+        ----------
+        x, y
+            Centres, ``(n,)`` float, pixels of the image.
+        spacing
+            Distance of neighbouring spots, pixels of the image.
+
+        Returns
+        -------
+        tuple of float, or None
+            Whole pixels of the image to add to x and y; None where the spots are too far apart for
+            the image.
+        """
         if np.ptp(x) >= self.size[0] or np.ptp(y) >= self.size[1]:
             return None
         column, row = (np.floor((a - a.min()) * self.shrink).astype(np.int64) for a in (x, y))
-        shape = (int(row.max()) + 1, int(column.max()) + 1)
-        area = _area(column, row, shape, spacing * self.shrink)
-        tissue = self.mask - self.mask.mean()
-        top, left = np.unravel_index(
-            np.argmax(fftconvolve(tissue, area[::-1, ::-1].astype(float), mode="valid")),
-            np.subtract(self.mask.shape, shape) + 1,
-        )
+        height, width = self.mask.shape
+        shape = min(int(row.max()) + 1, height), min(int(column.max()) + 1, width)
+        within = (row < shape[0]) & (column < shape[1])
+        area = _area(column[within], row[within], shape, spacing * self.shrink)
+        # Correlation over the whole circle; the part taken is that in which nothing wraps around.
+        tissue = np.fft.rfft2(self.mask - self.mask.mean())
+        both = np.fft.irfft2(tissue * np.fft.rfft2(area, (height, width)).conj(), (height, width))
+        fitting = both[: height - shape[0] + 1, : width - shape[1] + 1]
+        # Where many fit equally well, the one in their middle: rounding must not choose.
+        equal = np.argwhere(fitting > fitting.max() - 1e-6 * max(1.0, area.sum()))
+        middle = np.argmin(((equal - equal.mean(axis=0)) ** 2).sum(axis=1))
+        top, left = equal[middle].tolist()
         return float(round(left / self.shrink - x.min())), float(round(top / self.shrink - y.min()))
 
 
-def look(image: str | Path, slide: str, size: tuple[int, int], max_pixels: float) -> Picture | None:
-    """Decode a reduced copy of an image; None where it cannot tell tissue from background."""
+@dataclass(frozen=True)
+class Survey:
+    """The placement of a slide as it is, and its rivals, best first."""
+
+    as_is: Placement
+    rivals: tuple[tuple[Correction, Placement], ...]
+    spots: int
+
+
+def look(
+    image: str | Path, slide: str, size: tuple[int, int], max_pixels: float
+) -> TissueMap | None:
+    """Decode a reduced copy of an image; None where it cannot tell tissue from background.
+
+    Parameters
+    ----------
+    image, slide
+        The image, and the slide's name for messages.
+    size
+        Width and height of the image, pixels.
+    max_pixels
+        An image that declares more is refused.
+    """
     from st1k4m.image.decode import thumbnail
     from st1k4m.image.tissue_mask import tissue_mask
 
-    mask = tissue_mask(thumbnail(image, PICTURE, slide=slide, max_pixels=max_pixels))
+    return map_tissue(
+        tissue_mask(thumbnail(image, PICTURE, slide=slide, max_pixels=max_pixels)), size
+    )
+
+
+def map_tissue(mask: np.ndarray | None, size: tuple[int, int]) -> TissueMap | None:
+    """Return the map of a tissue mask; None where (nearly) everything or nothing is tissue."""
     if mask is None or not 0.005 < mask.mean() < 0.98:
         return None
-    return Picture(mask, size)
+    return TissueMap(mask, size)
+
+
+def survey(
+    tissue: TissueMap,
+    x: np.ndarray,
+    y: np.ndarray,
+    spacing: float,
+    radius_scale: float | None = None,
+) -> Survey:
+    """Measure the placement of spots as it is, and its rivals.
+
+    The rivals are the seven other symmetries of the image, the shift that fits best (of the spots
+    as they are and of each symmetry), and factors: the one that fits best, and the one that the
+    radius asks for. Rivals that leave the image are left out.
+
+    Parameters
+    ----------
+    tissue
+        Where the tissue is.
+    x, y
+        Centres, ``(n,)`` float, pixels of the image.
+    spacing
+        Distance of neighbouring spots, pixels of the image.
+    radius_scale
+        The factor that makes the centres fit the radius, where these contradict each other.
+    """
+    spots = len(x)
+    x, y, weight = _gather(tissue, x, y)
+    size = tissue.size
+    rivals = {}
+
+    def measure(correction: Correction) -> None:
+        there = correction.apply(x, y, size)
+        if outside(*there, size).mean() <= MAX_OUTSIDE:
+            rivals[correction] = tissue.place(*there, spacing * correction.scale, weight)
+
+    for correction in SYMMETRIES:
+        measure(correction)
+    coarse = tissue.reduced(SEARCHED)
+    for correction in (Correction(), *SYMMETRIES):
+        map_used = coarse if correction in SYMMETRIES else tissue
+        shift = map_used.find_shift(*correction.apply(x, y, size), spacing)
+        if shift and max(map(abs, shift)) > max(FARTHER * spacing, 2 / coarse.shrink):
+            measure(Correction(correction.swap, 1.0, correction.flip, *shift))
+    for correction in _factors(coarse, x, y, spacing, radius_scale):
+        measure(correction)
+    ranked = sorted(rivals.items(), key=lambda rival: -rival[1].likeness)
+    return Survey(tissue.place(x, y, spacing, weight), tuple(ranked), spots)
+
+
+def _gather(
+    tissue: TissueMap, x: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Gather many centres in the pixels of the map; returns x, y and how many each stands for."""
+    if len(x) <= GATHERED:
+        return x, y, None
+    column, row = np.floor(x * tissue.shrink), np.floor(y * tissue.shrink)
+    width = int(np.ptp(column)) + 1
+    key = (row - row.min()).astype(np.int64) * width + (column - column.min()).astype(np.int64)
+    pixel, weight = np.unique(key, return_counts=True)
+    x = (pixel % width + column.min() + 0.5) / tissue.shrink
+    y = (pixel // width + row.min() + 0.5) / tissue.shrink
+    return x, y, weight
+
+
+def largest_scale(x: np.ndarray, y: np.ndarray, size: tuple[int, int]) -> float | None:
+    """Return the factor below which all spots lie inside the image; None if none does."""
+    if x.min() < 0 or y.min() < 0 or not (x.max() > 0 and y.max() > 0):
+        return None
+    return float(min(size[0] / x.max(), size[1] / y.max()))
+
+
+def _factors(
+    tissue: TissueMap, x: np.ndarray, y: np.ndarray, spacing: float, asked: float | None
+) -> Iterator[Correction]:
+    """Give the factors to compare.
+
+    These are the one that fits the tissue best, the largest whole one that keeps the spots inside,
+    and the one that the radius asks for.
+    """
+    largest = largest_scale(x, y, tissue.size)
+    seen = tissue.find_scale(x, y, spacing, largest) if largest else None
+    if seen and abs(np.log(seen)) < NEAR_ONE:
+        seen = None
+    whole = float(int(1.02 * largest)) if largest and 1.02 * largest >= 2 else None
+    found = (f and (simple_factor(f) or float(f"{f:.3g}")) for f in (seen, whole, asked))
+    for factor in dict.fromkeys(found):
+        if factor:
+            yield Correction(scale=factor)
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What the tissue says about the placement of a slide.
+
+    Attributes
+    ----------
+    verdict
+        ``fits``: better than every rival. ``alike``: some rivals fit about as well, so the tissue
+        cannot exclude them. ``misplaced``: a rival fits better. ``unknown``: the tissue says
+        nothing.
+    rivals
+        With ``alike`` those that cannot be excluded, with ``misplaced`` those that fit better; the
+        one to believe first.
+    """
+
+    verdict: str
+    rivals: tuple[tuple[Correction, Placement], ...] = ()
+
+
+def weigh(seen: Survey) -> Opinion:
+    """Decide whether the placement as it is, or a rival, fits the tissue better."""
+    as_is = seen.as_is
+    if max([as_is.likeness, *(there.likeness for _, there in seen.rivals)]) < SPEAKS:
+        return Opinion("unknown")
+    needed = max(GAIN_ON_TISSUE, FEWEST / seen.spots)
+    better = [
+        (correction, there)
+        for correction, there in seen.rivals
+        if there.likeness
+        >= max(LEAST, as_is.likeness + (GAIN_OF_TWO if _parts(correction)[0] > 1 else GAIN))
+        and there.on_tissue >= as_is.on_tissue + needed
+    ]
+    if better:
+        top = better[0][1].likeness - SIMPLER
+        first = min(
+            (rival for rival in better if rival[1].likeness >= top), key=lambda r: _parts(r[0])
+        )
+        return Opinion("misplaced", (first, *(rival for rival in better if rival != first)))
+    alike = tuple(
+        (correction, there)
+        for correction, there in seen.rivals
+        if there.likeness > as_is.likeness - ALIKE
+    )
+    return Opinion("alike", alike) if alike else Opinion("fits")
+
+
+def examine(
+    mask: np.ndarray | None,
+    size: tuple[int, int],
+    x: np.ndarray,
+    y: np.ndarray,
+    facts: dict,
+    slide: str,
+) -> tuple[dict, dict[str, str]]:
+    """Look at the placement of a slide's spots, for its record.
+
+    Parameters
+    ----------
+    mask
+        ``(h, w)`` bool, true on tissue, over the whole image; None where the image does not tell.
+    size
+        Width and height of the image, pixels.
+    x, y
+        Centres of the slide's spots, ``(n,)`` float, pixels of the image.
+    facts
+        What `align_spots` found, see `read_spots`.
+    slide
+        Name of the slide.
+
+    Returns
+    -------
+    dict
+        ``verdict`` (see `Opinion`), ``on_tissue`` and ``likeness`` of the placement as it is (None
+        where the image does not tell), ``believed`` (the rival that fits better: in words, and the
+        fields of `Correction`; None where there is none), ``alike`` (the rivals that cannot be
+        excluded, in words), and ``rivals``: for each its ``correction``, ``on_tissue``,
+        ``likeness``, and ``override``, the line of the overrides table that states it.
+    dict
+        Flags, with a sentence each. None where the user stated the placement.
+    """
+    tissue = map_tissue(mask, size)
+    if tissue is None or not len(x):
+        nothing = {"on_tissue": None, "likeness": None, "believed": None, "alike": [], "rivals": []}
+        return {"verdict": "unknown", **nothing}, {}
+    applied = _applied(facts)
+    pitch = facts.get("pitch_px") or find_spacing(x, y)
+    seen = survey(tissue, x, y, pitch, _radius_scale(facts))
+    opinion = weigh(seen)
+    believed = opinion.rivals[0][0] if opinion.verdict == "misplaced" else None
+    rivals = [
+        {
+            "correction": str(correction),
+            **_numbers(there),
+            "override": override_row(applied.then(correction, size), slide),
+        }
+        for correction, there in seen.rivals
+    ]
+    placement = {
+        "verdict": opinion.verdict,
+        **_numbers(seen.as_is),
+        "believed": believed and {"correction": str(believed), **asdict(believed)},
+        "alike": [str(c) for c, _ in opinion.rivals] if opinion.verdict == "alike" else [],
+        "rivals": rivals,
+    }
+    by_hand = (facts.get("correction") or {}).get("by") == "override"
+    by_hand = by_hand or "override" in facts.get("flags", [])
+    if by_hand:
+        return placement, {}
+    if believed:
+        there = opinion.rivals[0][1]
+        return placement, {
+            "misplaced": f"to {believed} would put {there.on_tissue:.0%} of the spots on tissue "
+            f"instead of {seen.as_is.on_tissue:.0%} (likeness {there.likeness:.2f} instead of "
+            f"{seen.as_is.likeness:.2f}); compare the two on the slide's page. To apply it, put "
+            f"this line into the table of geometry.overrides (fields separated by tabs): "
+            f"{override_row(applied.then(believed, size), slide)}; if the spots are right as they "
+            f"are, this one: {override_row(applied, slide)}"
+        }
+    if seen.as_is.on_tissue < OFF_TISSUE and "off_tissue" not in facts.get("flags", []):
+        return placement, {
+            "off_tissue": f"only {seen.as_is.on_tissue:.0%} of the spots lie on tissue"
+        }
+    return placement, {}
+
+
+def _numbers(there: Placement) -> dict[str, float]:
+    """Return the two numbers of a placement, without the noise of their last digits."""
+    return {"on_tissue": round(there.on_tissue, 4), "likeness": round(there.likeness, 4)}
+
+
+def _applied(facts: dict) -> Correction:
+    """Return the correction that was applied already."""
+    given = facts.get("correction") or {}
+    names = ("swap", "scale", "flip", "shift_x", "shift_y")
+    return Correction(**{name: given[name] for name in names if name in given})
+
+
+def _radius_scale(facts: dict) -> float | None:
+    """Return the factor that makes the centres fit the radius, where these contradict each other."""
+    of_file, of_lattice = facts.get("radius_file"), facts.get("radius_lattice")
+    if not of_lattice or abs(np.log(of_file / of_lattice)) < np.log(RESOLUTION):
+        return None
+    return of_file / of_lattice
+
+
+def _parts(correction: Correction) -> tuple[int, int]:
+    """Rank corrections by how many things they change: a shift is less simple than the others."""
+    shifted = bool(correction.shift_x or correction.shift_y)
+    turned = bool(correction.swap or correction.flip)
+    return shifted + turned + (correction.scale != 1), int(shifted)
 
 
 def _area(column: np.ndarray, row: np.ndarray, shape: tuple[int, int], pitch: float) -> np.ndarray:

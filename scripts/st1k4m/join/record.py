@@ -44,7 +44,8 @@ def make_record(
         "geometry": to_plain(
             {key: value for key, value in geometry.items() if key not in ("warnings", "flags")}
         ),
-        "tiles": to_plain(tiles.facts),
+        "tiles": to_plain({key: tiles.facts[key] for key in tiles.facts if key != "placement"}),
+        "placement": to_plain(tiles.facts.get("placement")),
         "flags": sorted(set(flags)),
         "warnings": [str(warning) for warning in warnings],
         "parameters": parameters,

@@ -15,7 +15,17 @@ from st1k4m.run.steps import PRODUCTS
 ASSETS = Path(__file__).parent / "assets"
 #: Of the manifest, for the gallery; what a slide's own card says comes on top.
 ROW = ("slide", "status", "stage", "reason", "hint", "tech", "species", "tissue", "pmid")
-CARD = ("spots", "dropped", "genes", "um_per_px", "tier", "flags", "medians", "picture")
+CARD = (
+    "spots",
+    "dropped",
+    "genes",
+    "um_per_px",
+    "tier",
+    "flags",
+    "medians",
+    "placement",
+    "picture",
+)
 
 
 def script_json(value) -> str:

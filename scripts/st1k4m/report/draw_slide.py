@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from st1k4m.geometry.correction import Correction
 from st1k4m.image import shrink
 from st1k4m.report import build_report, drawing
 from st1k4m.report.marks import (
@@ -73,7 +74,7 @@ def draw_slide(
         spots = read_spots(file)
         group, side = join_spots(spots)
         genes = read_genes(file, group)
-    drawing.write_jpeg(overlay, draw_overlay(hires, facts, spots.centres, dropped), made=made)
+    drawing.write_jpeg(overlay, draw_beside(hires, facts, spots.centres, dropped), made=made)
     drawing.write_jpeg(tissue, shrink.shrink(hires, TISSUE), quality=78, made=made)
     thumb = draw_thumbnail(hires, facts, spots.centres, dropped)
     drawing.write_jpeg(thumbnail, thumb, made=made)
@@ -189,6 +190,28 @@ def draw_overlay(
     return drawn
 
 
+def draw_beside(
+    hires: np.ndarray, facts: dict, centres: np.ndarray, dropped: np.ndarray
+) -> np.ndarray:
+    """Draw the overlay; where another placement fits the tissue better, that one at its right."""
+    as_is = draw_overlay(hires, facts, centres, dropped)
+    believed = (facts.get("placement") or {}).get("believed")
+    if not believed:
+        return as_is
+    geometry = facts["geometry"]
+    correction = Correction(**{name: believed[name] for name in believed if name != "correction"})
+    moved = correction.apply(*centres.T, (geometry["width"], geometry["height"]))
+    scaled = geometry | {"radius": geometry["radius"] * correction.scale}
+    rival = draw_overlay(
+        hires, facts | {"geometry": scaled}, np.stack(moved, axis=1), np.empty((0, 2))
+    )
+    panels = [
+        drawing.write_title(picture, title)
+        for picture, title in ((as_is, "as it is"), (rival, believed["correction"]))
+    ]
+    return shrink.shrink(np.concatenate(panels, axis=1), max(hires.shape))
+
+
 def draw_thumbnail(
     hires: np.ndarray, facts: dict, centres: np.ndarray, dropped: np.ndarray
 ) -> np.ndarray:
@@ -215,8 +238,21 @@ def make_card(facts: dict, spots: Spots, picture: tuple[int, ...]) -> dict:
         "um_per_px": facts["geometry"]["um_per_px"],
         "tier": facts["geometry"]["tier"],
         "flags": facts["flags"],
+        "placement": make_placement(facts),
         "medians": {number.column: median(spots.numbers[number.column]) for number in NUMBERS},
         "picture": [picture[1], picture[0]],
+    }
+
+
+def make_placement(facts: dict) -> dict | None:
+    """Sum up how the spots lie on the tissue; None where the record does not say."""
+    found = facts.get("placement")
+    if not found:
+        return None
+    return {
+        "verdict": found["verdict"],
+        "on_tissue": found["on_tissue"],
+        "believed": found["believed"] and found["believed"]["correction"],
     }
 
 

@@ -137,6 +137,18 @@ def draw_scale(image: np.ndarray, um_per_px: float) -> None:
         cv2.putText(image, label, place, font, 0.5 * unit, colour, unit + extra, cv2.LINE_AA)
 
 
+def write_title(image: np.ndarray, title: str) -> np.ndarray:
+    """Return the picture with a title in its upper left corner."""
+    import cv2
+
+    drawn = image.copy()
+    unit = max(1, round(max(image.shape) / 700))
+    place, font = (12 * unit, 24 * unit), cv2.FONT_HERSHEY_SIMPLEX
+    for extra, colour in ((2 * unit, PAPER), (0, INK)):
+        cv2.putText(drawn, title, place, font, 0.6 * unit, colour, unit + extra, cv2.LINE_AA)
+    return drawn
+
+
 def round_length(um: float) -> float:
     """Return the largest of 1, 2, 5 times a power of ten that is not above ``um``."""
     power = 10 ** math.floor(math.log10(um))

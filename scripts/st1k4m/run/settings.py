@@ -7,6 +7,7 @@ import contextlib
 import csv
 import difflib
 import functools
+import hashlib
 import operator
 from collections.abc import Collection
 from pathlib import Path
@@ -23,6 +24,8 @@ LENGTHS = ("pitch_um", "spot_um", "drawn_um")
 GEOMETRY_COLUMNS = ("applies_to", "lattice", *LENGTHS, "source")
 #: Micrometres; no array is a metre wide.
 LONGEST = 1e6
+#: Kinds of lattice that an array can have; `geometry.lattice` knows what each one is.
+LATTICES = ("hexagonal", "square", "staggered")
 
 
 def parse_texts(config: dict[str, Any], schema_path: str | Path) -> None:
@@ -106,19 +109,27 @@ def read_geometry(path: str | Path) -> list[dict[str, str]]:
     Raises
     ------
     ConfigError
-        Also where a length is no number above 0 and below `LONGEST`.
+        Also where a row cannot be used, see `array_faults`.
     """
     rows = _numbered_rows(path, GEOMETRY_COLUMNS)
     faults = [
-        f"{path}, line {number}: {name} is {row[name]!r}, expected micrometres above 0 and below "
-        f"{LONGEST:g}"
-        for number, row in rows
-        for name in LENGTHS
-        if _length(row[name]) is None
+        f"{path}, line {number}: {fault}" for number, row in rows for fault in array_faults(row)
     ]
     if faults:
         raise ConfigError("\n".join(faults))
     return [row for _, row in rows]
+
+
+def array_faults(row: dict[str, str]) -> list[str]:
+    """Say what is wrong with a row of the table of arrays; empty if it can be used."""
+    faults = [
+        f"{name} is {row[name]!r}, expected micrometres above 0 and below {LONGEST:g}"
+        for name in LENGTHS
+        if _length(row[name]) is None
+    ]
+    if row["lattice"] not in LATTICES:
+        faults.append(f"lattice is {row['lattice']!r}, expected one of {', '.join(LATTICES)}")
+    return faults
 
 
 def read_overrides(path: str | Path, slides: Collection[str]) -> list[dict[str, str]]:
@@ -171,6 +182,29 @@ def rows_for(table: list[dict[str, str]], slide: str, tech: str) -> list[dict[st
     ]
     wanted = max(studies, key=len, default=tech)
     return [row for row in table if row["applies_to"] == wanted]
+
+
+def digest(path: str | Path | None) -> str:
+    """Return the sha256 over the tables at ``path``, a file or a folder of them; empty for None.
+
+    Raises
+    ------
+    ConfigError
+        There is no such file or folder, or it cannot be read.
+    """
+    if path is None:
+        return ""
+    path = Path(path)
+    found = hashlib.sha256()
+    try:
+        for file in sorted(path.glob("*.tsv")) if path.is_dir() else [path]:
+            found.update(file.name.encode() + b"\0" + file.read_bytes())
+    except OSError as error:
+        raise ConfigError(
+            f"geometry.barcodes: {path} cannot be read ({error.strerror}); a relative path is "
+            "relative to the working directory"
+        ) from error
+    return found.hexdigest()
 
 
 def override_for(table: list[dict[str, str]], slide: str) -> dict[str, str]:

@@ -58,12 +58,17 @@ _CHAIN = (
         {"expression": "work/expression/{slide}.h5ad"},
         ("fetch_counts", "fetch_coord"),
     ),
-    Step("align_spots", {"spots": "work/spots/{slide}.parquet"}, ("fetch_coord", "fetch_image")),
+    Step(
+        "align_spots",
+        {"spots": "work/spots/{slide}.parquet"},
+        ("fetch_coord", "fetch_image"),
+        revision=2,
+    ),
     Step(
         "cut_tiles",
         makes={"tiles": "results/tiles/{slide}.h5"},
         reads=("fetch_image", "count_expression", "align_spots"),
-        revision=2,
+        revision=3,
     ),
     Step(
         "build_anndata",
@@ -73,7 +78,7 @@ _CHAIN = (
             "record": "results/records/{slide}.json",
         },
         ("count_expression", "align_spots", "cut_tiles"),
-        revision=2,
+        revision=3,
     ),
     Step(
         "fingerprint_slide",
@@ -91,7 +96,7 @@ _CHAIN = (
             "page": "results/report/slides/{slide}.js",
         },
         ("build_anndata", "cut_tiles"),
-        revision=2,
+        revision=3,
     ),
     Step(
         "write_spatialdata",
@@ -107,6 +112,7 @@ _CHAIN = (
     ),
 )
 _COLLECTION = (
+    Step("calibrate_arrays", {"arrays": "results/collection/arrays"}, ("build_anndata",)),
     Step(
         "build_manifest",
         {

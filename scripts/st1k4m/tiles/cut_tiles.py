@@ -17,6 +17,8 @@ import cv2
 import h5py
 import numpy as np
 
+from st1k4m.geometry.facts import FLAGS
+from st1k4m.geometry.placement import examine
 from st1k4m.geometry.spot_table import read_spots
 from st1k4m.image import decode
 from st1k4m.image.shrink import Shrinker
@@ -100,7 +102,9 @@ def cut_tiles(
             offset, file = 0, stack.enter_context(tempfile.TemporaryFile(dir=store.parent))
         raw = _RawTiles(file, offset, squares)
         pictures = _stream(bands, squares, options, raw, threads)
-        tissue = tissue_share(tissue_mask(pictures["lowres"]), squares, *extent)
+        mask = tissue_mask(pictures["lowres"])
+        tissue = tissue_share(mask, squares, *extent)
+        placement, flags = examine(mask, extent, *_centres(table, kept), facts, slide)
         rows = np.arange(len(squares))
         if options["drop_off_tissue"]:
             off = tissue < options["tissue_threshold"]
@@ -108,7 +112,8 @@ def cut_tiles(
             rows, squares, tissue = rows[~off], squares.select(~off), tissue[~off]
         if not direct:
             _write_store(store, squares, attributes, compression, map(raw.read, rows))
-        about = _facts(header, bands.transparent, squares, pictures, options["pixels"])
+        about = _facts(header, bands.transparent, squares, pictures, options["pixels"], flags)
+        about["placement"] = placement
         _complete_store(store, tissue, pictures, dropped, about)
     log.info("cut %d tiles of %d px", len(squares), squares.size)
 
@@ -153,11 +158,28 @@ def _stream(
     return {"hires": hires, "lowres": lower.picture()}
 
 
+def _centres(table, kept: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return x and y of the kept spots with coordinates; of those in tissue where a file says so."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = pc.is_in(table["spot"], value_set=pa.array(kept, pa.string()))
+    if "selected" in table.column_names and pc.any(pc.and_(rows, table["selected"])).as_py():
+        rows = pc.and_(rows, table["selected"])
+    there = table.filter(rows)
+    return there["x"].to_numpy(), there["y"].to_numpy()
+
+
 def _facts(
-    header: decode.Header, transparent: bool, squares: Squares, pictures: dict, pixels: bool
+    header: decode.Header,
+    transparent: bool,
+    squares: Squares,
+    pictures: dict,
+    pixels: bool,
+    flags: dict[str, str],
 ) -> dict:
     """Return what the record says of this step."""
-    notes = {}
+    notes = {code: f"{FLAGS[code]}: {sentence}" for code, sentence in flags.items()}
     if header.whole:
         notes["decoded_whole"] = f"{header.whole}, so memory grows with it"
     if transparent:

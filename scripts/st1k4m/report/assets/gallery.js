@@ -14,8 +14,11 @@
     ["flag", "Flag", (row) => row.flags],
   ];
   const ATTENTION = { failed: 1e6, done: 0, excluded: -1, not_selected: -2 };
+  // Spots that look misplaced go before everything but failures and slides without a spot.
+  const suspicion = (row) => ["misplaced", "off_tissue", "orientation_unsure", "correction_proposed"]
+    .reduce((sum, flag, place) => sum + (row.flags.includes(flag) ? 400 >> place : 0), 0);
   const ORDERS = {
-    attention: ["needs a look first", (row) => -(ATTENTION[row.status] + (row.spots === 0 ? 1000 : 0) + row.flags.length)],
+    attention: ["needs a look first", (row) => -(ATTENTION[row.status] + (row.spots === 0 ? 1000 : 0) + suspicion(row) + row.flags.length)],
     slide: ["name", (row) => row.slide.toLowerCase()],
     spots: ["spots", (row) => row.spots],
     dropped: ["dropped spots", (row) => row.dropped],
@@ -85,6 +88,12 @@
           } }, "Clear"))));
   };
 
+  const PLACED = { fits: "fits the tissue", alike: "fits, others too", misplaced: "looks wrong", unknown: "not known" };
+  const placed = (placement) => {
+    if (!placement) return "not known";
+    if (placement.on_tissue == null) return PLACED.unknown;
+    return `${PLACED[placement.verdict]} (${number(100 * placement.on_tissue, 2)} % on it)`;
+  };
   const figures = (row) => {
     const { total_counts: counts, n_genes_by_counts: genes, pct_counts_mt: mito } = row.medians;
     const facts = [
@@ -92,6 +101,7 @@
       ["genes", number(row.genes)],
       ["µm/px", row.um_per_px == null ? "unknown" : `${number(row.um_per_px)} (${row.tier})`],
       ["per spot", counts == null ? "no counts" : `${number(counts)} counts, ${number(genes)} genes`],
+      ["placement", placed(row.placement)],
       ["mito", mito == null ? "unknown" : `${number(mito, 2)} %`],
     ];
     return el("dl", {}, facts.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));

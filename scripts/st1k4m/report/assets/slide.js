@@ -98,6 +98,18 @@
         ? el("ul", { class: "warnings", "aria-label": "Warnings" }, data.warnings.map((text) => el("li", {}, text))) : null);
   };
 
+  const placement = ({ placement: { rivals, ...found } }) => ({ ...found, ...Object.fromEntries(rivals.map((one) =>
+    [`rival: ${one.correction}`, `likeness ${one.likeness}, ${number(100 * one.on_tissue, 2)} % on tissue`])) });
+
+  // The overlay shows the spots as they are and, at their right, where they would fit better.
+  const rival = (data) => (data.placement && data.placement.believed
+    ? [el("section", { class: "rival" }, el("h2", {}, "Another placement fits the tissue better"),
+      el("img", { class: "sheet", src: `../${Report.link("overlay", `${data.slide}.jpg`)}`, loading: "lazy",
+        alt: `The spots as they are, and after: ${data.placement.believed.correction}` }),
+      el("p", { class: "note" }, `As they are, ${number(100 * data.placement.on_tissue, 2)} % of the spots lie on tissue. `
+        + "The warning above holds the line for the overrides table."))]
+    : []);
+
   const failure = (row) => el("section", { class: "failure" },
     el("p", { class: "status" }, Report.statusWords[row.status], row.stage ? ` at ${row.stage}` : ""),
     el("p", {}, row.reason), row.hint ? el("p", {}, `What to do: ${row.hint}`) : null,
@@ -140,10 +152,11 @@
       if (gone) return;
       const painted = Report.painting(data, packed, Report.read());
       stop = painted.stop;
-      main.replaceChildren(bar, head(row, data), painted.made, quality(data),
+      main.replaceChildren(bar, head(row, data), ...rival(data), painted.made, quality(data),
         el("div", { class: "columns" }, ledger(data), files(data, row)), tiles(data),
         el("section", {}, el("h2", {}, "How it was made"),
-          details("Geometry", data.geometry), details("Expression", data.expression),
+          details("Geometry", data.geometry),
+          data.placement ? details("Placement on the tissue", placement(data)) : null, details("Expression", data.expression),
           details("Tiles", data.tiles), details("Parameters", data.parameters), details("Versions", data.versions)));
       main.querySelector("h1").focus({ preventScroll: true });
     }).catch((error) => {

@@ -1,0 +1,133 @@
+"""What is known of a slide's placement without looking at its image."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from st1k4m.geometry.arrays import Measured, misfit
+from st1k4m.geometry.coordinates import Coordinates
+from st1k4m.geometry.correction import SWAP, SYMMETRIES, Correction, outside
+from st1k4m.geometry.lattice import Lattice, spacing
+from st1k4m.geometry.placement import RESOLUTION
+
+# Unit steps of columns and rows in the image, by technology. ST ids are column x row; in the
+# VisiumHD files seen so far, columns run from right to left; Space Ranger turns a Visium image so
+# that the first row is at the top and the first column at the left, unless it is told otherwise.
+DIRECTIONS = {
+    "ST": np.array([[1.0, 0.0], [0.0, 1.0]]),
+    "Visium": np.array([[1.0, 0.0], [0.0, 1.0]]),
+    "VisiumHD": np.array([[-1.0, 0.0], [0.0, 1.0]]),
+}
+
+
+@dataclass(frozen=True)
+class Clues:
+    """What is known of a slide's spots without looking at its image.
+
+    Attributes
+    ----------
+    spacing
+        Distance of neighbouring spots, pixels.
+    leaves
+        Whether more spots lie outside the image than is tolerated.
+    in_corner
+        Whether all spots lie in the quarter of the image at its origin.
+    mirrored
+        Whether known positions run the other way round than the technology's do; None where no
+        positions are known.
+    rotated
+        Whether known positions are turned by a quarter or half a turn against the technology's.
+    turned
+        Whether a hexagonal lattice lies along the y axis of the image; None where that is unknown.
+    usual
+        The correction that gives rows and columns their usual directions, where they have others
+        and there is one.
+    radius_scale
+        The factor that makes the centres fit the radius, where these contradict each other.
+    """
+
+    spacing: float
+    leaves: bool
+    in_corner: bool
+    mirrored: bool | None = None
+    rotated: bool = False
+    turned: bool | None = None
+    usual: Correction | None = None
+    radius_scale: float | None = None
+
+    def doubts(self) -> list[str]:
+        """Say what speaks against the coordinates as they are; empty if nothing does."""
+        table = (
+            (self.leaves, "spots lie outside the image"),
+            (self.mirrored, "the positions in the spot ids run the other way round"),
+            (self.rotated, "the positions in the spot ids are turned"),
+            (self.turned, "the lattice lies along the other axis"),
+            (self.radius_scale, "radius and pitch contradict each other"),
+            (self.in_corner, "all spots lie in the quarter at the origin"),
+        )
+        return [text for doubt, text in table if doubt]
+
+
+def collect_clues(
+    spots: Coordinates,
+    judged: np.ndarray,
+    measured: Measured,
+    size: tuple[int, int],
+    tech: str,
+    max_outside: float,
+) -> Clues:
+    """Collect what the image's size, lattice, ids and radius say about the coordinates.
+
+    Parameters
+    ----------
+    spots
+        As they are in the file.
+    judged
+        bool, per spot: whether the fit of spots and image is judged by it.
+    measured
+        What the spots say about their array.
+    size
+        Width and height of the image, pixels.
+    tech
+        Technology, a key of `DIRECTIONS`.
+    max_outside
+        Share of the spots outside the image that is tolerated.
+    """
+    lattice = measured.lattice
+    x, y = spots.x[judged], spots.y[judged]
+    clues = {
+        "spacing": lattice.pitch if lattice else spacing(spots.x, spots.y),
+        "leaves": bool(outside(x, y, size).mean() > max_outside),
+        "in_corner": bool(x.max() < size[0] / 2 and y.max() < size[1] / 2),
+    }
+    if lattice is None:
+        return Clues(**clues)
+    if misfit(spots.r[0], measured) > np.log(RESOLUTION):
+        clues["radius_scale"] = float(2 * spots.r[0] / measured.diameters()[-1])
+    # Space Ranger's own file states positions and pixels together, whichever way round they lie.
+    stated_together = tech == "Visium" and measured.known_by == "ids"
+    if measured.known_by and tech in DIRECTIONS and not stated_together:
+        usual = _restore(lattice, DIRECTIONS[tech])
+        clues["mirrored"] = bool(lattice.mirrored != (np.linalg.det(DIRECTIONS[tech]) < 0))
+        clues["rotated"] = usual is not None and not clues["mirrored"]
+        clues["usual"] = usual
+    elif not measured.known_by and lattice.kind == "hexagonal":
+        # Centres alone are numbered along the x axis unless the lattice lies along the other one.
+        clues["turned"] = bool(abs(np.sin(np.radians(lattice.rotation))) > np.sqrt(0.5))
+        clues["usual"] = SWAP if clues["turned"] else None
+    return Clues(**clues)
+
+
+def _restore(lattice: Lattice, usual: np.ndarray) -> Correction | None:
+    """Return the correction that gives columns and rows their usual directions.
+
+    None where they have these already, or lie half way between two directions.
+    """
+    angle = np.radians(lattice.rotation)
+    column = np.array([np.cos(angle), np.sin(angle)])
+    row = np.array([-column[1], column[0]]) * (-1 if lattice.mirrored else 1)
+    for choice in (Correction(), *SYMMETRIES):
+        turned = [np.array(choice.apply(*direction, (0, 0))) for direction in (column, row)]
+        if all(turned[i] @ usual[i] > np.sqrt(0.5) for i in (0, 1)):
+            return choice if choice in SYMMETRIES else None
+    return None

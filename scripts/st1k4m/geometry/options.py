@@ -1,0 +1,48 @@
+"""The options of `align_spots`."""
+
+from dataclasses import dataclass
+
+RADII = ("file", "lattice")
+
+
+@dataclass(frozen=True)
+class AlignOptions:
+    """The options of `align_spots`, as in the section ``geometry`` of the configuration.
+
+    Attributes
+    ----------
+    radius
+        Which radius cuts: the coordinate ``file``'s, or the one that the ``lattice`` implies.
+    radius_tolerance
+        Relative difference of the two above which the slide is flagged.
+    auto_correct
+        Whether a correction beyond doubt is applied.
+    max_outside
+        Share of spots outside the image above which the slide fails.
+    barcodes
+        Table of barcodes, or a folder of them, see `barcodes.read_tables`; None for none.
+
+    Raises
+    ------
+    ValueError
+        A value that the option cannot have.
+    """
+
+    radius: str = "file"
+    radius_tolerance: float = 0.1
+    auto_correct: bool = True
+    max_outside: float = 0.05
+    barcodes: str | None = None
+
+    @classmethod
+    def of_section(cls, section: dict) -> "AlignOptions":
+        """Return the options in a section of the configuration, whose two tables are read before."""
+        return cls(**{k: v for k, v in section.items() if k not in ("table", "overrides")})
+
+    def __post_init__(self) -> None:
+        if self.radius not in RADII:
+            raise ValueError(f"radius is {self.radius!r}, expected one of {', '.join(RADII)}")
+        if not self.radius_tolerance > 0:
+            raise ValueError(f"radius_tolerance is {self.radius_tolerance!r}, expected above 0")
+        if not 0 <= self.max_outside <= 1:
+            raise ValueError(f"max_outside is {self.max_outside!r}, expected a share from 0 to 1")
