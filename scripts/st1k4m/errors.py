@@ -60,4 +60,4 @@ class StaleProductError(SlideError):
 
 
 class RunOverError(Exception):
-    """A later run began in this working directory: what a job of the earlier one makes is left out."""
+    """Another run began in this folder: what a job of the earlier one makes is left out."""

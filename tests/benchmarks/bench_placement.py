@@ -164,7 +164,7 @@ def main():
             if outside(*change(x, y), tissue.size).mean() <= 0.02
         ]
         for place in rng.permutation(len(possible))[:4]:
-            name, scale, there = possible[place]
+            _, scale, there = possible[place]
             seen = placement.survey(tissue, *there, pitch * scale)
             verdict = placement.weigh(seen).verdict
             if verdict != "misplaced" and seen.as_is.on_tissue < placement.OFF_TISSUE:

@@ -1,4 +1,4 @@
-"""The map of an array that slides teach is the true one, and slides that contradict it are named."""
+"""The map of an array that slides teach is the true one, slides that contradict it are named."""
 
 import numpy as np
 import pytest

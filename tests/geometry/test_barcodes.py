@@ -1,4 +1,4 @@
-"""A table of barcodes places a slide exactly, from however few spots, and is not believed blindly."""
+"""A table of barcodes places a slide exactly, from however few spots, but not blindly."""
 
 import numpy as np
 import pytest
@@ -99,7 +99,7 @@ def test_a_table_of_another_kind_is_named_and_the_centres_decide(section, tmp_pa
 
 def test_shuffled_barcodes_are_doubted_and_the_centres_decide(section, table, tmp_path):
     names = np.random.default_rng(1).permutation(section.names).tolist()
-    found, facts = section.but(names=names).align(tmp_path, barcodes=str(table))
+    _, facts = section.but(names=names).align(tmp_path, barcodes=str(table))
     assert facts["flags"] == ["lattice_unsure"]
     assert "do not fit the centres" in facts["warnings"][0]
     assert facts["um_per_px"] == pytest.approx(UM_PER_PX, rel=0.005)
@@ -108,14 +108,15 @@ def test_shuffled_barcodes_are_doubted_and_the_centres_decide(section, table, tm
 def test_a_barcode_that_the_table_lacks_is_unknown(section, table, tmp_path):
     names = list(section.names)
     names[7] = "TTTTTTTTTTTTTTTT-1"
-    found, facts = section.but(names=names).align(tmp_path, barcodes=str(table))
+    _, facts = section.but(names=names).align(tmp_path, barcodes=str(table))
     assert (found["array_row"][7], found["array_col"][7]) == (-1, -1)
     assert facts["flags"] == ["stray_spots"]
 
 
 FORMATS = {
     "ours.tsv": "# head\nbarcode\tarray_row\tarray_col\tvotes\n{0}-1\t4\t6\t9\n{1}-1\t5\t7\t9\n",
-    "tissue_positions.csv": "barcode,in_tissue,array_row,array_col,pxl_row_in_fullres,pxl_col_in_fullres\n"
+    "tissue_positions.csv": "barcode,in_tissue,array_row,array_col,"
+    "pxl_row_in_fullres,pxl_col_in_fullres\n"
     "{0}-1,1,4,6,10,10\n{1}-1,0,5,7,10,10\n",
     "tissue_positions_list.csv": "{0}-1,1,4,6,10,10\n{1}-1,0,5,7,10,10\n",
     "visium-v1_coordinates.txt": "{0}\t7\t5\n{1}\t8\t6\n",

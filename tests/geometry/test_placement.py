@@ -1,4 +1,4 @@
-"""No placement is wrong in silence where the tissue can tell, and sound slides are left in peace."""
+"""No placement is wrong in silence where the tissue can tell, and sound slides stay as they are."""
 
 import importlib.util
 import itertools
@@ -250,7 +250,7 @@ def perturb(real):
 
 
 def judge(real, folder, x, y, r):
-    """What becomes of a slide: exact, flagged (with the flags), refused, silent, and its placement."""
+    """What becomes of a slide: exact, flagged (with flags), refused, silent; and its placement."""
     try:
         table, facts = real.align(folder, x, y, r)
     except SlideError:

@@ -62,7 +62,7 @@ def assert_that_products_agree(workdir, slide):
 def test_a_job_that_outlives_its_driver_puts_nothing_in_place(
     sound_run, workdir, tmp_path, product, config
 ):
-    """Seen before: the store of other options in place, the record of these, "Nothing to be done"."""
+    """Seen before: a store of other options in place, and "Nothing to be done"."""
     (workdir / product).unlink()
     marks, words = tmp_path / "marks", words_of(sound_run, workdir)
     process = runs.start([*words, *config], deeds={product: "wait"}, marks=marks)

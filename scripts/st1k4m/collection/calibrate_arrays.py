@@ -35,7 +35,7 @@ SHARED, AGREE, OTHERWISE = 6, 0.9, 0.7
 # Below this share a slide of a kind is named, though its symmetry is clear: part of its lattice is
 # shifted, or some barcodes are exchanged.
 WHOLE = 0.99
-# A slide that fits no kind contradicts one if the map of that kind holds this share of its barcodes.
+# A slide that fits no kind contradicts one whose map holds this share of its barcodes.
 BELONGS = 0.5
 
 # The twelve symmetries of a hexagonal lattice, as what they do to the cube coordinates of a node:
@@ -225,10 +225,9 @@ def _cluster(slides: list[SlideArray]) -> list[_Cluster]:
     clusters: list[_Cluster] = []
     waiting = [slide for slide in slides if len(slide.bases) >= SHARED]
     while waiting:
-        left = []
-        for slide in waiting:
-            if not any(_join(cluster, slide) for cluster in clusters):
-                left.append(slide)
+        left = [
+            slide for slide in waiting if not any(_join(cluster, slide) for cluster in clusters)
+        ]
         if len(left) == len(waiting):  # none fits: the largest begins a kind of its own
             first = left.pop(0)
             clusters.append(_Cluster())
@@ -417,9 +416,9 @@ def _describe(symmetry: tuple) -> str:
 def _map_text(found: ArrayMap) -> str:
     lines = [
         f"# Positions of {len(found.bases)} barcodes, as {found.slides} slides say. Rows "
-        f"{found.row.max() + 1}, columns {found.col.max() + 1}; counted from the first that a slide "
-        "shows.",
-        "# votes: slides that show the barcode there; disagreements: slides that show it elsewhere.",
+        f"{found.row.max() + 1}, columns {found.col.max() + 1}; counted from the first that a "
+        "slide shows.",
+        "# votes: slides that show the barcode there; disagreements: that show it elsewhere.",
         "barcode\tarray_row\tarray_col\tvotes\tdisagreements",
     ]
     columns = (found.row, found.col, found.votes, found.disagreements)

@@ -10,8 +10,8 @@ from st1k4m.errors import SlideError
 # No two images of a slide differ more in resolution, and none has so many pixels a side.
 SCALES = (1e-4, 1e4)
 FARTHEST_SHIFT = 1e7
-# A measured factor counts as a simple one (n or 1/n) when it is this near (real sections: 0.7 %), up
-# to the n beyond which neighbours are less than 3 % apart.
+# A measured factor counts as a simple one (n or 1/n) when it is this near (real sections: 0.7 %),
+# up to the n beyond which neighbours are less than 3 % apart.
 SIMPLE, LARGEST = 0.015, 32
 
 

@@ -36,7 +36,7 @@ class AlignOptions:
 
     @classmethod
     def of_section(cls, section: dict) -> "AlignOptions":
-        """Return the options in a section of the configuration, whose two tables are read before."""
+        """Return the options in a section of the configuration; its two tables are read before."""
         return cls(**{k: v for k, v in section.items() if k not in ("table", "overrides")})
 
     def __post_init__(self) -> None:

@@ -460,7 +460,7 @@ def _applied(facts: dict) -> Correction:
 
 
 def _radius_scale(facts: dict) -> float | None:
-    """Return the factor that makes the centres fit the radius, where these contradict each other."""
+    """Return the factor that makes the centres fit the radius, where the two contradict."""
     of_file, of_lattice = facts.get("radius_file"), facts.get("radius_lattice")
     if not of_lattice or abs(np.log(of_file / of_lattice)) < np.log(RESOLUTION):
         return None

@@ -92,7 +92,7 @@ def forget_failures(step: str, slide: str) -> None:
 def explain(error: BaseException, log_file: str, reads: Iterable[str] = ()) -> tuple[str, str]:
     """Return reason and hint for people; an unexpected error leaves its traceback in the log.
 
-    ``reads`` are the products that the job reads: one that is damaged is the reason, and is removed,
+    ``reads`` are the products that the job reads: one that is damaged is the reason. It is removed,
     so that the same command makes it again.
     """
     if isinstance(error, SlideError):

@@ -33,7 +33,7 @@ class Made:
     parameters
         All options that the step was given, as JSON has them.
     inputs
-        Identity of each file of the source that was read, by kind: SHA-256 or, of a large file, size;
+        Identity of each file of the source that was read, by kind: SHA-256, or size if it is large;
         see `file_identity` and `without_time`.
     reads
         Digest of each product that was read, by the step that made it.

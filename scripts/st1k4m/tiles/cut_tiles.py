@@ -159,7 +159,7 @@ def _stream(
 
 
 def _centres(table, kept: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return x and y of the kept spots with coordinates; of those in tissue where a file says so."""
+    """Return x and y of the kept spots that have them; of those in tissue where a file says so."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
