@@ -108,7 +108,7 @@ def test_shuffled_barcodes_are_doubted_and_the_centres_decide(section, table, tm
 def test_a_barcode_that_the_table_lacks_is_unknown(section, table, tmp_path):
     names = list(section.names)
     names[7] = "TTTTTTTTTTTTTTTT-1"
-    _, facts = section.but(names=names).align(tmp_path, barcodes=str(table))
+    found, facts = section.but(names=names).align(tmp_path, barcodes=str(table))
     assert (found["array_row"][7], found["array_col"][7]) == (-1, -1)
     assert facts["flags"] == ["stray_spots"]
 
