@@ -27,7 +27,8 @@ def read_spots(path: str | Path):
         error), ``um_per_px_xy`` (along x and y) and ``um_per_px_source``; ``positions`` (what
         states the positions on the array: ``ids``, ``barcodes``, ``centres``, or
         ``unknown``); ``tier``; ``radius`` (the one that cuts), ``radius_file`` and
-        ``radius_lattice`` in pixels of the image, ``spot_diameter_fullres``; ``correction`` (what was applied and why, or None),
+        ``radius_lattice`` in pixels of the image, ``spot_diameter_fullres``;
+        ``correction`` (what was applied and why, or None),
         ``candidates``; ``orientation`` (what excludes a mirror image: ``ids``,
         ``barcodes``, ``tissue``, ``override``, or ``unknown``); ``looked`` (why the image was
         decoded, or empty),
