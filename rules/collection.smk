@@ -70,7 +70,7 @@ rule draw_collection:
         slides="results/collection/slides.tsv",
         relations="results/collection/relations.tsv",
         splits=expand("results/collection/splits/{split}.tsv", split=config["splits"]),
-        panels=expand("results/collection/panels/{panel}.tsv", panel=config.get("panels", [])),
+        panels=expand("results/collection/panels/{panel}.tsv", panel=PANELS),
     output:
         page="results/report/related.js",
     log:
@@ -130,6 +130,7 @@ rule build_report:
         manifest="results/manifest.tsv",
         summary="results/summary.json",
         drawn=expand("results/report/slides/{slide}.js", slide=SLIDES),
+        fingerprints=expand("work/fingerprints/{slide}.npz", slide=SLIDES),
     output:
         index="results/report/index.html",
         style="results/report/report.css",

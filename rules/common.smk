@@ -340,12 +340,6 @@ def wanted():
     ]
 
 
-def leaks_options():
-    """What the target `leaks` checks, as a param: a file alone, or a section with options."""
-    asked = config["leaks"]
-    return {"file": asked} if isinstance(asked, str) else {"file": "", **asked}
-
-
 def values(step, slide):
     """The params of a step for one slide."""
     wildcards = SimpleNamespace(slide=slide)

@@ -4,7 +4,8 @@ import json
 import re
 
 SLIDES = ("Demo_Brain_Visium", "Demo_Breast_ST", "Demo_Colon_VisiumHD", "Demo_v1.2+crop_Visium")
-STEPS = ["count_expression", "align_spots", "cut_tiles", "build_anndata", "draw_slide"]
+STEPS = ["count_expression", "align_spots", "cut_tiles", "build_anndata"]
+STEPS += ["fingerprint_slide", "draw_slide"]
 
 
 def read_calls(path):

@@ -5,7 +5,8 @@ import os
 import pytest
 
 DEMO = ("Demo_Brain_Visium", "Demo_Breast_ST", "Demo_Colon_VisiumHD", "Demo_v1.2+crop_Visium")
-COHORT = {"build_manifest", "build_report"}
+COHORT = {"build_manifest", "build_report", "calibrate_arrays"}
+COHORT |= {"relate_slides", "make_splits", "choose_panel", "draw_collection"}
 
 
 def steps(jobs):
@@ -33,6 +34,7 @@ def test_tile_option_runs_tiles_and_what_follows(demo_copy, run_workflow, jobs_o
     assert steps(jobs_of(done.stdout)) == {
         "cut_tiles",
         "build_anndata",
+        "fingerprint_slide",
         "draw_slide",
         *COHORT,
     }
@@ -58,7 +60,8 @@ def test_changed_file_runs_what_reads_it(demo_copy, run_workflow, jobs_of, kind,
     assert done.returncode == 0, done.stdout
     jobs = jobs_of(done.stdout)
     assert {slide for rule, slide in jobs if rule not in COHORT} == {"Demo_Breast_ST"}
-    assert steps(jobs) == ran | {"cut_tiles", "build_anndata", "draw_slide"} | COHORT
+    after = {"cut_tiles", "build_anndata", "fingerprint_slide", "draw_slide"}
+    assert steps(jobs) == ran | after | COHORT
 
 
 def test_slide_added_to_a_folder_runs_alone(tmp_path, make_dataset, run_workflow, jobs_of):
@@ -75,4 +78,4 @@ def test_slide_added_to_a_folder_runs_alone(tmp_path, make_dataset, run_workflow
     second = run_workflow(workdir, "--config", f"dataset={folder}", "refresh=true")
     assert second.returncode == 0, second.stdout
     assert {slide for rule, slide in jobs_of(second.stdout) if rule not in COHORT} == {"Demo_B"}
-    assert steps(jobs_of(second.stdout)) >= COHORT
+    assert steps(jobs_of(second.stdout)) >= COHORT - {"choose_panel"}

@@ -8,8 +8,10 @@ import pytest
 import runs
 
 ST = "Demo_Breast_ST"
-COHORT = {"build_manifest", "build_report"}
-AFTER = {"build_anndata", "draw_slide"}
+REPORT = {"build_manifest", "build_report"}
+COHORT = REPORT | {"relate_slides", "make_splits", "choose_panel", "draw_collection"}
+COHORT |= {"calibrate_arrays"}
+AFTER = {"build_anndata", "fingerprint_slide", "draw_slide"}
 DEMO = Path("resources/demo")
 
 
@@ -100,7 +102,7 @@ def test_fresh_clone_runs_nothing_and_a_raised_revision_its_step(demo_copy, tmp_
     [
         (f"results/tiles/{ST}.h5", {"cut_tiles", *AFTER, *COHORT}),
         (f"results/ledger/{ST}.parquet", {*AFTER, *COHORT}),
-        (f"results/overlay/{ST}.jpg", {"draw_slide", *COHORT}),
+        (f"results/overlay/{ST}.jpg", {"draw_slide", *REPORT}),
     ],
     ids=["tiles", "ledger", "overlay"],
 )

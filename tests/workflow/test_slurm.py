@@ -15,7 +15,8 @@ pytestmark = pytest.mark.slow
 
 A, ST = "Sound_1.0+A", "Sound_ST"
 PROFILE = runs.REPOSITORY / "profiles/slurm"
-STEPS = ("count_expression", "align_spots", "cut_tiles", "build_anndata", "draw_slide")
+STEPS = ("count_expression", "align_spots", "cut_tiles", "build_anndata")
+STEPS += ("fingerprint_slide", "draw_slide")
 
 
 @pytest.fixture(scope="module")

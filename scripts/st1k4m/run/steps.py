@@ -144,7 +144,7 @@ _COLLECTION = (
                 )
             },
         },
-        ("build_manifest", "draw_slide"),
+        ("build_manifest", "fingerprint_slide", "draw_slide"),
         revision=3,
     ),
     Step(
@@ -162,17 +162,18 @@ _COLLECTION = (
         ("relate_slides",),
     ),
     Step(
-        "draw_collection",
-        {"page": "results/report/related.js"},
-        ("relate_slides", "make_splits"),
-    ),
-    Step(
         "choose_panel",
         {
             "table": "results/collection/panels/{panel}.tsv",
             "stacked": "results/collection/panels/{panel}.h5ad",
         },
+        ("relate_slides",),
         optional=True,
+    ),
+    Step(
+        "draw_collection",
+        {"page": "results/report/related.js"},
+        ("relate_slides", "make_splits", "choose_panel"),
     ),
 )
 _TRAINING = (
