@@ -6,11 +6,18 @@ import pytest
 from places import REPOSITORY
 from snakemake.api import SnakemakeApi
 from snakemake.settings.types import ConfigSettings, ResourceSettings
+from st1k4m.dataset import SLIDE_NAME
 from st1k4m.run.steps import BASELINE, STALE_AFTER, STEPS
 
 # Rules that make no file: what is asked for, and what is only printed.
 NO_STEP = {"all", "plan", "describe", "leaks", "remove_leftovers"}
-EVERYTHING = {"tiles": {"format": "webdataset"}, "spatialdata": True, "card": True}
+EVERYTHING = {
+    "tiles": {"format": "webdataset"},
+    "panels": {"some": {"method": "overlap_hvg", "n": 10}},
+    "shards": {"some": {"panel": "some", "format": "webdataset"}},
+    "spatialdata": True,
+    "card": True,
+}
 
 
 @pytest.fixture(scope="module")
