@@ -164,7 +164,7 @@ _COLLECTION = (
     Step(
         "draw_collection",
         {"page": "results/report/related.js"},
-        ("relate_slides", "make_splits"),
+        ("relate_slides", "make_splits", "choose_panel"),
     ),
     Step(
         "choose_panel",
@@ -172,6 +172,7 @@ _COLLECTION = (
             "table": "results/collection/panels/{panel}.tsv",
             "stacked": "results/collection/panels/{panel}.h5ad",
         },
+        ("relate_slides",),
         optional=True,
     ),
 )
