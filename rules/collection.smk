@@ -202,12 +202,6 @@ rule choose_panel:
 
 
 # What all slides together teach about the arrays, and which slides contradict that.
-def visium_slides(product):
-    """A product of every selected Visium slide."""
-    chosen = [slide for slide in SLIDES if CATALOGUE.slides[slide].tech == "Visium"]
-    return expand(STEPS["build_anndata"].makes[product], slide=chosen)
-
-
 rule calibrate_arrays:
     input:
         ledgers=visium_slides("ledger"),

@@ -203,6 +203,19 @@ def asked(step, **params):
     return params
 
 
+def image_is_here(wildcards):
+    """The line that says that the image was fetched, or the image itself where it is read in place."""
+    if CATALOGUE.is_fetched(wildcards.slide):
+        return ancient(f"resources/files/image/{wildcards.slide}.fetched")
+    return source("image")(wildcards)
+
+
+def visium_slides(product):
+    """A product of every selected Visium slide."""
+    chosen = [slide for slide in SLIDES if CATALOGUE.slides[slide].tech == "Visium"]
+    return expand(STEPS["build_anndata"].makes[product], slide=chosen)
+
+
 def layout(*kinds):
     """What a job must know of a slide's own layout for some kinds of files, as a param."""
     return lambda wildcards: CATALOGUE.layout(wildcards.slide, *kinds)

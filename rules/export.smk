@@ -4,9 +4,9 @@
 # No group with the slide's own steps: what the collection says of a slide waits for all slides.
 
 COLLECTION = "results/collection"
-SPLITS = {name: f"{COLLECTION}/splits/{name}.tsv" for name in config.get("splits", {})}
-PANEL_TABLES = {name: f"{COLLECTION}/panels/{name}.tsv" for name in config.get("panels", {})}
-SHARDS = {name: f"results/shards/{name}/index.json" for name in config.get("shards", {})}
+SPLITS = {name: f"{COLLECTION}/splits/{name}.tsv" for name in config["splits"]}
+PANEL_TABLES = {name: f"{COLLECTION}/panels/{name}.tsv" for name in config["panels"]}
+SHARDS = {name: f"results/shards/{name}/index.json" for name in config["shards"]}
 
 # Whether the tables of the collection go into the stores; the rule is there in any case.
 with_collection = STORE is not None and STORE.collection

@@ -12,13 +12,6 @@
 fetched = str if config["keep_downloads"] else temp
 
 
-def image_is_here(wildcards):
-    """The line that says that the image was fetched, or the image itself where it is read in place."""
-    if CATALOGUE.is_fetched(wildcards.slide):
-        return ancient(f"resources/files/image/{wildcards.slide}.fetched")
-    return source("image")(wildcards)
-
-
 if "downloads" not in workflow.global_resources:
     workflow.register_resource("downloads", config["fetch"]["parallel"])
 

@@ -5,7 +5,6 @@ import subprocess
 
 import pytest
 from places import DATA
-from st1k4m.run.steps import STEPS
 
 SLIDE = "Exported_1.0+A"
 
@@ -40,7 +39,6 @@ def test_a_store_is_made_once_and_goes_with_what_it_was_made_from(dataset, run_w
     assert (store.parent / "Exported_B.zarr").exists()
 
 
-@pytest.mark.skipif("relate_slides" not in STEPS, reason="needs the tables of the collection")
 def test_the_results_of_a_run_are_described_as_a_dataset(dataset, run_workflow, tmp_path):
     asked = ["--config", dataset, "card={name: Mine}"]
     done = run_workflow(tmp_path / "run", *asked)

@@ -101,7 +101,7 @@ _CHAIN = (
     Step(
         "write_spatialdata",
         {"store": "results/spatialdata/{slide}.zarr"},
-        ("build_anndata", "cut_tiles"),
+        ("build_anndata", "cut_tiles", "relate_slides", "make_splits"),
         optional=True,
     ),
     Step(
@@ -199,7 +199,14 @@ _TRAINING = (
             "slides": "results/collection/slides.parquet",
             "splits": "results/collection/splits.parquet",
         },
-        ("build_manifest", "hash_products"),
+        (
+            "build_manifest",
+            "hash_products",
+            "relate_slides",
+            "make_splits",
+            "choose_panel",
+            "index_shards",
+        ),
         optional=True,
     ),
 )
