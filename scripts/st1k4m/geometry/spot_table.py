@@ -25,13 +25,11 @@ def read_spots(path: str | Path):
         ``pitch_um``, ``rotation`` (degrees from x towards y in which columns increase),
         ``mirrored``, ``jitter_px``, ``strays``; ``um_per_px`` with ``um_per_px_se`` (standard
         error), ``um_per_px_xy`` (along x and y) and ``um_per_px_source``; ``positions`` (what
-        states the positions on the array: ``ids``, ``barcodes``, ``centres``, or
-        ``unknown``); ``tier``; ``radius`` (the one that cuts), ``radius_file`` and
-        ``radius_lattice`` in pixels of the image, ``spot_diameter_fullres``;
-        ``correction`` (what was applied and why, or None),
-        ``candidates``; ``orientation`` (what excludes a mirror image: ``ids``,
-        ``barcodes``, ``tissue``, ``override``, or ``unknown``); ``looked`` (why the image was
-        decoded, or empty),
+        states the positions on the array: ``ids``, ``barcodes``, ``centres``, or ``unknown``);
+        ``tier``; ``radius`` (the one that cuts), ``radius_file`` and ``radius_lattice`` in pixels
+        of the image, ``spot_diameter_fullres``; ``correction`` (what was applied and why, or None),
+        ``candidates``; ``orientation`` (what excludes a mirror image: ``ids``, ``barcodes``,
+        ``tissue``, ``override``, or ``unknown``); ``looked`` (why the image was decoded, or empty),
         ``on_tissue`` (share of the spots, None if unknown); ``flags`` (codes, see ``FLAGS``) and
         ``warnings`` (a sentence a flag).
     """

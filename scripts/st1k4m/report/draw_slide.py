@@ -26,7 +26,7 @@ from st1k4m.report.marks import (
 )
 from st1k4m.run.provenance import KEY, Made
 
-THUMBNAIL, TISSUE = 360, 1200  # longest sides in pixels
+OVERLAY, TISSUE, THUMBNAIL = 2000, 1200, 360  # longest sides in pixels
 MOST_GENES = 128  # variable genes that can be painted
 SHEET_TILES, SHEET_COLUMNS, SHEET_SIDE = 24, 6, 112
 HISTOGRAM_BINS = 40
@@ -209,7 +209,7 @@ def draw_beside(
         drawing.write_title(picture, title)
         for picture, title in ((as_is, "as it is"), (rival, believed["correction"]))
     ]
-    return shrink.shrink(np.concatenate(panels, axis=1), max(hires.shape))
+    return shrink.shrink(np.concatenate(panels, axis=1), OVERLAY)
 
 
 def draw_thumbnail(
