@@ -57,6 +57,7 @@ def schedule_once(schedule_later: Callable) -> Callable:
 
     After each pass Snakemake starts a timer for the next one. Every job that ends adds a pass, and
     so one more timer that never stops: passes per second grow with the jobs that have ended.
+    Worth: the driver of 400 chains of two jobs used 5.5 CPU seconds without it, 4.5 with it.
     """
 
     @functools.wraps(schedule_later)
@@ -80,6 +81,7 @@ def ask_sizes_once(update_input_sizes: Callable) -> Callable:
 
     The scheduler prefers jobs with large inputs. In every pass Snakemake asks the file system for
     every input of every job that is ready.
+    Worth: 5.4 CPU seconds without it, 4.5 with it, on the same chains; 7.0 without both.
     """
 
     @functools.wraps(update_input_sizes)
