@@ -161,7 +161,16 @@ def test_visium_hd_bins(bin_um, align, tmp_path):
     assert facts["lattice"] == "square"
     assert facts["radius"] == pytest.approx(bin_um / 2)
     assert "um_per_px_contradicts" not in facts["flags"]
+    assert "coarser_than_spots" not in facts["flags"]
     assert spots["array_row"].tolist() == section.positions["array_row"].tolist()
+
+
+def test_an_image_coarser_than_the_bins_is_flagged(align, tmp_path):
+    section = own_layouts.make_section(hd=True, bin_um=2)
+    folder = own_layouts.write_outs(tmp_path / "outs", section, bin_um=2, images=("lowres",))
+    facts = align(folder, bin="2")[1]
+    assert "coarser_than_spots" in facts["flags"]
+    assert any("a spot is 0.4 px wide in the lowres image" in text for text in facts["warnings"])
 
 
 def test_stated_micrometres_that_contradict_the_lattice_are_flagged(align, tmp_path):

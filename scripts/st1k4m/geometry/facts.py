@@ -31,6 +31,7 @@ FLAGS = {
     "in_corner": "all spots lie in the quarter of the image at its origin",
     "off_tissue": "most spots lie beside the tissue",
     "um_per_px_contradicts": "what the files state of the size of a pixel contradicts the spots",
+    "coarser_than_spots": "the image is too coarse for the spots: their tiles are single pixels",
     "misplaced": "another placement of the spots fits the tissue better",
     "featureless_image": "the image does not tell where the tissue is",
 }

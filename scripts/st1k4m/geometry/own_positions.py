@@ -21,6 +21,8 @@ from st1k4m.source.positions import Positions, read_positions
 # Relative difference of stated and fitted micrometres per pixel above which they contradict.
 # Both come from registering one lattice; Space Ranger's own differ by less than 0.1 %.
 CONTRADICTION = 0.01
+# Pixels across a spot below which its tile shows nothing of its own.
+FEWEST_PIXELS = 2.0
 # Images in an AnnData file, the larger first, with their scale factors.
 INSIDE = (("hires", "tissue_hires_scalef"), ("lowres", "tissue_lowres_scalef"))
 _KEYS = {"hires": "tissue_hires_scalef", "lowres": "tissue_lowres_scalef"}
@@ -111,6 +113,11 @@ def read_own_spots(
             slide,
             f"spot_diameter_fullres is {diameter:g}, expected pixels above 0",
             "correct the scale factors, or take them from the Space Ranger run again",
+        )
+    if 2 * radius < FEWEST_PIXELS:
+        flags["coarser_than_spots"] = (
+            f"a spot is {2 * radius:.2g} px wide in the {used} image; name the full-resolution image "
+            "in column image, or take larger bins"
         )
     stated_um = factors.get("microns_per_pixel")
     return OwnSpots(
