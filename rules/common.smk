@@ -330,7 +330,7 @@ def panel_file(find):
 
     def of(wildcards):
         path = find(PANELS[wildcards.panel])
-        return [beside_snakefile(path)] if path else []
+        return beside_snakefile(path) if path else []
 
     return of
 
@@ -338,7 +338,7 @@ def panel_file(find):
 def panel_split(wildcards):
     """The split that a panel is chosen by, if it is."""
     split = PANELS[wildcards.panel].split
-    return [f"results/collection/splits/{split}.tsv"] if split else []
+    return f"results/collection/splits/{split}.tsv" if split else []
 
 
 def wanted():

@@ -57,7 +57,7 @@ def test_the_demos_panel_is_sound():
 def test_the_schema_names_a_wrong_option(panel, fault):
     config = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
     (said,) = settings.check(config | {"panels": {"p": panel}}, SCHEMA)
-    assert said.startswith(fault)
+    assert said.sentence.startswith(fault)
 
 
 @pytest.mark.parametrize(
