@@ -31,9 +31,8 @@ class Towers(nn.Module):  # noqa: D101
 def main(results, split, panel, test_part, epochs=5, saved="contrastive.pt"):  # noqa: D103
     torch.manual_seed(0)
     collection = Collection(results)
-    options = {"panel": panel, "size": 32, "slides": collection.panel_slides(panel)}
     parts = set(collection.split(split)["part"]) - {test_part}
-    train = collection.pairs(split, parts, **options)
+    train = collection.pairs(split, parts, panel, size=32)
     model = Towers(len(train.genes))
     loader = train.loader(batch_size=64, drop_last=True, seed=0)
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
@@ -48,7 +47,7 @@ def main(results, split, panel, test_part, epochs=5, saved="contrastive.pt"):  #
             loss.backward()
             optimiser.step()
         torch.save([each.state_dict() for each in (model, optimiser, loader)], saved)
-    test = collection.pairs(split, test_part, **options).loader(batch_size=64, seed=0)
+    test = collection.pairs(split, test_part, panel, size=32).loader(batch_size=64, seed=0)
     rank = model.eval()(next(iter(test))).argsort(1, descending=True).argsort(1).diagonal()
     recall = (rank < 10).float().mean().item()
     print(f"{recall:.0%} of {len(rank)} tiles have their expression among the nearest 10")

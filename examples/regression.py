@@ -32,9 +32,8 @@ def main(results, split, panel, test_part, epochs=5):  # noqa: D103
     torch.manual_seed(0)
     collection = Collection(results)
     parts = set(collection.split(split)["part"]) - {test_part}
-    slides = collection.panel_slides(panel)
-    train = collection.pairs(split, parts, panel, size=32, slides=slides)
-    test = collection.pairs(split, test_part, panel, size=32, slides=slides)
+    train = collection.pairs(split, parts, panel, size=32)
+    test = collection.pairs(split, test_part, panel, size=32)
     model = nn.Sequential(
         *(Scale(), nn.Conv2d(3, 16, 5, stride=2), nn.BatchNorm2d(16), nn.ReLU()),
         *(nn.Conv2d(16, 32, 5, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()),

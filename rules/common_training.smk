@@ -6,7 +6,7 @@ from st1k4m.training import shard_options
 def read_shards():
     """The options of every set of shards, by its name."""
     given = config.get("shards") or {}
-    names = [list(config.get(key) or {}) for key in ("splits", "panels")]
+    names = [list(config.get("splits") or {}), list(PANELS)]
     try:
         return {name: shard_options.read_options(name, given[name], *names) for name in given}
     except ConfigError as error:

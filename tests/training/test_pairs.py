@@ -225,6 +225,24 @@ def test_a_panel_that_lacks_a_slide_names_it(changeable):
         Collection(changeable).pairs(panel="some", size=16)
 
 
+def test_only_slides_that_the_panel_is_about(changeable):
+    path = changeable / "collection/panels/some.h5ad"
+    panel = anndata.read_h5ad(path)
+    panel = panel[panel.obs["slide"] != "B_1"].copy()
+    panel.uns["panel"]["slides"] = [slide for slide in SLIDES if slide != "B_1"]
+    panel.varm["present"] = panel.varm["present"][:, [0, 1, 3, 4]]
+    panel.write_h5ad(path)
+    collection = Collection(changeable)
+    assert collection.panel_slides("some") == ["A_1", "A_2.x+y", "C_1", "D_1"]
+    pairs = collection.pairs(panel="some", arrays="numpy")
+    assert pairs.slides == ["A_1", "A_2.x+y", "C_1", "D_1"]
+    assert len(pairs) == 60
+    with pytest.raises(ValueError, match="panel some has none of the 1 slides chosen; it has 4"):
+        collection.pairs("parts", "val", "some")
+    with pytest.raises(ValueError, match="panel some has no expression of B_1; choose slides"):
+        collection.pairs(panel="some", slides=["A_1", "B_1"], size=16)
+
+
 def test_a_panel_of_another_version(changeable):
     with h5py.File(changeable / "collection/panels/some.h5ad", "r+") as file:
         del file["layers/counts"]

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib.util
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from st1k4m.tiles.store import TileStore
+
+log = logging.getLogger(__name__)
 
 ARRAYS = ("torch", "numpy")
 
@@ -141,12 +144,13 @@ class Collection:
         split, part
             The slides of these parts of a split. Without a split: all slides.
         panel
-            Genes of the expression. Without one: all genes, of one slide.
+            Genes of the expression, and only slides that the panel is about. Without one: all
+            genes, of one slide.
         size
             Pixels of a side to which tiles are brought (by area where that is smaller, else
             cubic); without it they are as in the stores, which must then have one size.
         slides
-            Only these of the slides.
+            Only these of the slides; the panel must have each of them.
         target
             ``log1p``: ``expression``, log1p of normalised counts; ``counts``: ``counts``, as
             measured; ``both``; None: tiles alone.
@@ -180,6 +184,8 @@ class Collection:
         if isinstance(max_open, bool) or not isinstance(max_open, int) or max_open < 1:
             raise ValueError(f"max_open must be at least 1, not {max_open!r}")
         found = self._panel_file(panel, over, target, chosen)
+        if panel is not None and slides is None:
+            chosen = self._members(panel, chosen)
         stores = [find_store(self._product(slide, "tiles", ".h5"), slide) for slide in chosen]
         _check_tiles(stores, size)
         return make(
@@ -250,6 +256,19 @@ class Collection:
                 f"target=None for tiles alone; {_offer('panel', self.panels)}"
             )
         return None
+
+    def _members(self, panel: str, chosen: list[str]) -> list[str]:
+        """Return those of the slides that the panel is about."""
+        members = set(self.panel_slides(panel))
+        own = [slide for slide in chosen if slide in members]
+        if not own:
+            raise ValueError(
+                f"panel {panel} has none of the {len(chosen):,} slides chosen; it has "
+                f"{len(members):,}, see panel_slides({panel!r})"
+            )
+        if len(own) < len(chosen):
+            log.info("panel %s is about %d of %d slides", panel, len(own), len(chosen))
+        return own
 
     def _read_expression(
         self, panel: Path | None, stores: Sequence[Store], target: str | None, over: str
