@@ -49,9 +49,9 @@ LEAST, GAIN, GAIN_OF_TWO, GAIN_ON_TISSUE, FEWEST = 0.5, 0.08, 0.15, 0.05, 3
 ALIKE = 0.05
 # Of rivals this close to the best one, the simplest is believed.
 SIMPLER = 0.03
-# A factor nearer to 1 than this (logarithm) is a rival only if the radius asks for it: spots that
-# cover more than the tissue fit it the better the smaller they are.
-NEAR_ONE = 0.15
+# A factor nearer to 1 than the first of these (logarithms) is not a rival; up to the second it needs
+# GAIN_OF_TWO: spots that cover more than the tissue fit it the better the closer they stand.
+SAME, NEAR_ONE = 0.05, 0.15
 # A shift of fewer pitches than this is not a rival.
 FARTHER = 2.0
 # A contradiction between radius and pitch up to this factor is a matter of the radius alone: 55 um
@@ -313,7 +313,7 @@ def _factors(
     """
     largest = largest_scale(x, y, tissue.size)
     seen = tissue.find_scale(x, y, spacing, largest) if largest else None
-    if seen and abs(np.log(seen)) < NEAR_ONE:
+    if seen and abs(np.log(seen)) < SAME:
         seen = None
     whole = float(int(1.02 * largest)) if largest and 1.02 * largest >= 2 else None
     found = (f and (simple_factor(f) or float(f"{f:.3g}")) for f in (seen, whole, asked))
@@ -350,8 +350,7 @@ def weigh(seen: Survey) -> Opinion:
     better = [
         (correction, there)
         for correction, there in seen.rivals
-        if there.likeness
-        >= max(LEAST, as_is.likeness + (GAIN_OF_TWO if _parts(correction)[0] > 1 else GAIN))
+        if there.likeness >= max(LEAST, as_is.likeness + _gain(correction))
         and there.on_tissue >= as_is.on_tissue + needed
     ]
     if better:
@@ -465,6 +464,12 @@ def _radius_scale(facts: dict) -> float | None:
     if not of_lattice or abs(np.log(of_file / of_lattice)) < np.log(RESOLUTION):
         return None
     return of_file / of_lattice
+
+
+def _gain(correction: Correction) -> float:
+    """Return by how much the likeness after a correction must exceed that without it."""
+    near = correction.scale != 1 and abs(np.log(correction.scale)) < NEAR_ONE
+    return GAIN_OF_TWO if near or _parts(correction)[0] > 1 else GAIN
 
 
 def _parts(correction: Correction) -> tuple[int, int]:
