@@ -1,6 +1,6 @@
 """Features of a tile without a trained model: statistics of its colours and of its texture.
 
-They are the floor that a trained encoder must beat: what they predict is told by the stain alone.
+They are the floor that a trained encoder must beat: they see little more than the stain.
 """
 
 import cv2

@@ -1,4 +1,4 @@
-"""How well a linear classifier tells pathologists' labels from an encoder's features.
+"""How well a linear classifier predicts pathologists' labels from an encoder's features.
 
 The dataset's authors draw training, validation and test spots at random from all slides of a study
 (their note 07), so that a test spot lies among training spots of its own slide. Here the same

@@ -158,7 +158,7 @@ def _choose_penalty(
             for slide in np.unique(slides[left_out]):
                 here = slides[left_out] == slide
                 scores[penalty].append(correlate(measured[here], predicted[here]))
-    # Of equal ones, and where nothing can be told, the strongest.
+    # Of equal penalties, and where no correlation is defined, the strongest.
     means = [mean_of(np.concatenate(scores[penalty])) for penalty in PENALTIES]
     best = np.nanmax(means) if not np.isnan(means).all() else np.nan
     return max(

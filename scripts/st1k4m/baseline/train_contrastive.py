@@ -314,6 +314,6 @@ def _read_checkpoint(path: str | Path, digest: str) -> dict | None:
         return None
     state = torch.load(path, map_location="cpu", weights_only=True)
     if state["digest"] != digest:
-        log.info("%s is of another recipe, encoder or set of pairs: training begins anew", path)
+        log.info("%s is of another recipe, encoder or set of pairs: training starts again", path)
         return None
     return state
