@@ -159,6 +159,9 @@ def describe(
     """
     states = Counter(row["status"] for row in rows)
     wrong = [row for row in rows if row["status"] == "failed"]
+    unfinished = sum(row["cause"] == "not_reached" for row in wrong)
+    if not failed:  # a run of some targets alone: what it did not build is no failure
+        wrong = [row for row in wrong if row["cause"] != "not_reached"]
     wrong.sort(key=lambda row: row["cause"] == "not_reached")  # those are named last
     lines = [
         f"  FAILED {row['slide']} at {row['stage']}: {row['reason']}\n"
@@ -169,8 +172,10 @@ def describe(
     if len(wrong) > NAMED:
         lines.append(f"  ... and {len(wrong) - NAMED} more")
     counts = {state: f"{states[state]} {state.replace('_', ' ')}" for state in STATES}
-    if unfinished := sum(row["cause"] == "not_reached" for row in wrong):
-        counts["failed"] += f" ({unfinished} of them not finished)"
+    counts["failed"] = f"{len(wrong)} failed"
+    if unfinished:
+        counts["failed"] += f" ({unfinished} of them not finished)" if failed else ""
+        counts |= {} if failed else {"unfinished": f"{unfinished} not built whole"}
     lines.append(f"Slides: {', '.join(counts.values())}.")
     if failed and len(wrong) > unfinished:
         lines.append(f"To go on without the failed slides, add --configfile {results}/failed.yaml")
