@@ -10,7 +10,6 @@ import runs
 ST = "Demo_Breast_ST"
 REPORT = {"build_manifest", "build_report"}
 COHORT = REPORT | {"relate_slides", "make_splits", "choose_panel", "draw_collection"}
-COHORT |= {"calibrate_arrays"}
 AFTER = {"build_anndata", "fingerprint_slide", "draw_slide"}
 DEMO = Path("resources/demo")
 
@@ -32,6 +31,8 @@ def planned(done):
     assert done.returncode == 0, done.stdout
     rule = r"^ *(?:local)?rule (\w+):\n(?: +.*\n)*? +log: logs/(?:\w+/)?(.+)\.log\n"
     jobs = re.findall(rule, done.stdout, re.MULTILINE)
+    # What the arrays are made of is for their own tests: counts, say, are no part of it.
+    jobs = [(step, slide) for step, slide in jobs if step != "calibrate_arrays"]
     return {step for step, _ in jobs}, {slide for step, slide in jobs if step not in COHORT}
 
 
