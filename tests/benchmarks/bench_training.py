@@ -43,8 +43,8 @@ FIRST_BATCH = """
 import json, sys, time
 sys.path[:0] = {paths!r}
 {imports}
-begin = time.perf_counter()
-from st1k4m.training.collection import Collection  # noqa: E402
+begin, cpu = time.perf_counter(), time.process_time()
+from st1k4m.training.collection import Collection
 collection = Collection({results!r})
 opened = time.perf_counter()
 pairs = collection.pairs("all", "train", "some", size=16)
