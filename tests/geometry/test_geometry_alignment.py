@@ -428,3 +428,14 @@ def test_real_slides_with_a_wrong_radius_are_flagged(real, factor, tmp_path):
     assert real.stands(table)
     assert "radius_inconsistent" in facts["flags"]
     assert facts["correction"] is None
+
+
+def test_a_simple_factor_near_that_of_a_reduced_picture_is_not_applied(real, tmp_path):
+    """Coordinates of a picture of 2000 px of an image of 9,911: 4.96 must not pass for 5."""
+    factor = 2000 / max(real.width, real.height)
+    if abs(1 / factor / 5 - 1) > 0.015:
+        pytest.skip("the factor is not near a simple one")
+    table, facts = real.align(tmp_path, real.x * factor, real.y * factor, real.r * factor)
+    assert facts["correction"] is None
+    assert {"correction_proposed", "off_tissue"} <= set(facts["flags"])
+    np.testing.assert_allclose(table["x"], real.x * factor)

@@ -49,8 +49,8 @@ LEAST, GAIN, GAIN_OF_TWO, GAIN_ON_TISSUE, FEWEST = 0.5, 0.08, 0.15, 0.05, 3
 ALIKE = 0.05
 # Of rivals this close to the best one, the simplest is believed.
 SIMPLER = 0.03
-# A factor nearer to 1 than the first of these (logarithms) is not a rival; up to the second it needs
-# GAIN_OF_TWO: spots that cover more than the tissue fit it the better the closer they stand.
+# A factor nearer to 1 than the first of these (logarithms) is not a rival; up to the second it
+# needs GAIN_OF_TWO: spots that cover more than the tissue fit better the closer they stand.
 SAME, NEAR_ONE = 0.05, 0.15
 # A shift of fewer pitches than this is not a rival.
 FARTHER = 2.0

@@ -24,6 +24,7 @@ from st1k4m.geometry.correction import (
     FLIP_X,
     FLIP_Y,
     HALF_TURN,
+    SIMPLE,
     SWAP,
     SYMMETRIES,
     Correction,
@@ -50,6 +51,9 @@ USUAL_PART = 1 / 3
 MEASURED = 0.8
 # Factors this close (logarithm) say the same: radii are drawn 0.65 to 0.70 of a pitch.
 AGREE = 0.15
+# Longest sides of the reduced pictures that Space Ranger makes, pixels: coordinates in one of these
+# are the most frequent reason of a factor. A simple factor this near to theirs is not certain.
+REDUCED = (2000, 600)
 # The three ways to turn a rectangle without mirroring it, and the four that exchange its axes.
 TURNS = (HALF_TURN, Correction(swap=True, flip="x"), Correction(swap=True, flip="y"))
 QUARTERS = tuple(correction for correction in SYMMETRIES if correction.swap)
@@ -284,7 +288,10 @@ def _score(
         spacing = clues.spacing * correction.scale
         there = tissue.place(*correction.apply(x, y, size), spacing)
     asked = clues.radius_scale
-    simple = correction.scale == 1 or simple_factor(correction.scale) == correction.scale
+    simple = correction.scale == 1 or (
+        simple_factor(correction.scale) == correction.scale
+        and not _near_reduced(correction.scale, max(size))
+    )
     return Score(
         correction,
         there,
@@ -292,6 +299,12 @@ def _score(
         by_radius=bool(asked and simple_factor(asked) == correction.scale),
         exact=simple and not _shifts_by(correction),
     )
+
+
+def _near_reduced(factor: float, longest: int) -> bool:
+    """Tell whether a factor could as well be that of a reduced picture, and is not equal to it."""
+    misfits = [abs(factor * side / longest - 1) for side in REDUCED]
+    return any(1e-6 < misfit <= SIMPLE for misfit in misfits)
 
 
 def _shifts_by(correction: Correction) -> bool:

@@ -62,13 +62,13 @@ _CHAIN = (
         "align_spots",
         {"spots": "work/spots/{slide}.parquet"},
         ("fetch_coord", "fetch_image"),
-        revision=2,
+        revision=3,
     ),
     Step(
         "cut_tiles",
         makes={"tiles": "results/tiles/{slide}.h5"},
         reads=("fetch_image", "count_expression", "align_spots"),
-        revision=3,
+        revision=4,
     ),
     Step(
         "build_anndata",
