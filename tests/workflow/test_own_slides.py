@@ -51,7 +51,7 @@ def outs_of(dataset, slide, folder, image=True):
             "tissue_lowres_scalef": 0.1,
         },
     )
-    from st1k4m.geometry.lattice import number_spots
+    from st1k4m.geometry.numbering import number_spots
 
     _, numbers = number_spots(coord["xaxis"].to_numpy(), coord["yaxis"].to_numpy(), ["hexagonal"])
     assert not numbers.doubts
