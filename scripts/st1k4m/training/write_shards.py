@@ -156,9 +156,18 @@ def _samples(
     def encode_some(tiles: np.ndarray) -> list[bytes]:
         return [encode(tile) for tile in tiles]
 
+    # fresh memory for every piece would cost more than reading it; two are in use at a time
+    tiles_of = deque(np.empty((_PIECE, pairs.size, pairs.size, 3), np.uint8) for _ in range(2))
+
+    def allocate(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+        if len(shape) != 4:
+            return np.empty(shape, dtype)
+        tiles_of.rotate()
+        return tiles_of[0][: shape[0]]
+
     begun: deque[tuple[dict, Iterator[list[bytes]]]] = deque()
     for begin in range(0, len(part), _PIECE):
-        batch = pairs.read(part[begin : begin + _PIECE])
+        batch = pairs.read(part[begin : begin + _PIECE], allocate)
         tiles = batch.pop("tile").transpose(0, 2, 3, 1)
         lots = [tiles[first : first + _LOT] for first in range(0, len(tiles), _LOT)]
         begun.append((batch, pool.map(encode_some, lots)))
