@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from st1k4m.expression import anndata_file
 from st1k4m.expression.spot_names import read_spot_names
+from st1k4m.formats.texts import read_index, read_texts
 from st1k4m.geometry.spot_table import read_spots
 from st1k4m.join.ledger import make_ledger, refuse_empty
 from st1k4m.join.record import make_record
@@ -95,7 +96,7 @@ def build_anndata(
 def _read_dropped(expression: str | Path) -> dict[str, str]:
     with h5py.File(expression) as file:
         dropped = file["uns/dropped"]
-        return dict(zip(dropped["spot"].asstr()[:], dropped["reason"].asstr()[:], strict=True))
+        return dict(zip(*(read_texts(dropped[name]) for name in ("spot", "reason")), strict=True))
 
 
 def _read_facts(expression: str | Path) -> dict:
@@ -193,7 +194,7 @@ def _join_spots(
     file: h5py.File, account: pa.Table, tiles: StoreFacts, record: dict
 ) -> tuple[list[str], dict[str, np.ndarray], np.ndarray]:
     """Return the spots of the AnnData, its further columns of ``obs``, and x, y of shape (n, 2)."""
-    spots = anndata_file.read(file["obs/_index"])
+    spots = read_index(file["obs"]).tolist()
     place = {spot: row for row, spot in enumerate(account["spot"].to_pylist())}
     rows = np.array([place[spot] for spot in spots], np.int64)
 

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from st1k4m.formats.texts import read_index, read_texts
 from st1k4m.geometry.correction import Correction
 from st1k4m.image import shrink
 from st1k4m.report import build_report, drawing
@@ -107,9 +108,9 @@ def read_spots(file: h5py.File) -> Spots:
     labels = None
     if "annotation" in obs:
         codes = obs["annotation/codes"][:].astype(np.int64)
-        labels = codes, obs["annotation/categories"].asstr()[:].tolist()
+        labels = codes, read_texts(obs["annotation/categories"]).tolist()
     return Spots(
-        names=obs["barcode"].asstr()[:].tolist(),
+        names=read_texts(obs["barcode"]).tolist(),
         centres=file["obsm/spatial"][:],
         places=np.stack([obs["array_row"][:], obs["array_col"][:]], axis=1).astype(np.int64),
         numbers={number.column: obs[number.column][:].astype(np.float64) for number in NUMBERS},
@@ -132,7 +133,7 @@ def read_genes(file: h5py.File, group: np.ndarray) -> tuple[list[str], np.ndarra
     var = file["var"]
     rank = var["highly_variable_rank"][:]
     chosen = np.argsort(rank, kind="stable")[: min(MOST_GENES, int(np.isfinite(rank).sum()))]
-    names = var[var.attrs["_index"]].asstr()[:][chosen].tolist()
+    names = read_index(var)[chosen].tolist()
     row_of = np.full(len(rank), -1)
     row_of[chosen] = np.arange(len(chosen))
     marks = int(group.max(initial=-1)) + 1

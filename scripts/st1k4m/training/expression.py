@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from st1k4m.errors import SlideError
+from st1k4m.formats.texts import read_index, read_texts
 from st1k4m.training.stores import OpenStores, Store
 
 TARGETS = ("log1p", "counts", "both")
@@ -141,7 +142,7 @@ def read_panel(path: str | Path, stores: Sequence[Store], target: str, over: str
         counts = _read_rows(file["layers/counts"], rows, np.int32) if wanted else None
         own = over == "panel" and target != "counts"
         log1p = _read_rows(file["X"], rows, np.float32) if own else None
-        genes = _read_index(file["var"])
+        genes = read_index(file["var"]).tolist()
         present = _read_present(file, [store.slide for store in stores])
     scale = None
     if over == "all" and target != "counts":
@@ -154,7 +155,7 @@ def read_panel(path: str | Path, stores: Sequence[Store], target: str, over: str
 def read_panel_slides(path: str | Path) -> list[str]:
     """Return the slides of a panel, in its order; errors as of `read_panel`."""
     with _open(Path(path)) as file:
-        return _read_texts(file["uns/panel/slides"]).tolist()
+        return read_texts(file["uns/panel/slides"]).tolist()
 
 
 def read_slide(path: str | Path, store: Store, target: str) -> Expression:
@@ -163,7 +164,7 @@ def read_slide(path: str | Path, store: Store, target: str) -> Expression:
         rows = _spots_with_tile(file, store)
         counts = _read_rows(file["layers/counts"], rows, np.int32) if target != "log1p" else None
         log1p = _read_rows(file["X"], rows, np.float32) if target != "counts" else None
-        return Expression(_read_index(file["var"]), counts, None, log1p, None)
+        return Expression(read_index(file["var"]).tolist(), counts, None, log1p, None)
 
 
 def read_scale(path: str | Path, store: Store) -> np.ndarray:
@@ -183,7 +184,7 @@ def read_labels(path: str | Path, store: Store) -> list[str]:
         rows = _spots_with_tile(file, store)
         if "annotation" not in file["obs"]:
             return [""] * len(rows)
-        return _read_texts(file["obs/annotation"])[rows].tolist()
+        return read_texts(file["obs/annotation"])[rows].tolist()
 
 
 @contextlib.contextmanager
@@ -268,7 +269,7 @@ def _rows_of_pairs(
         expected += files.read_barcodes(store, np.array([0, store.tiles - 1]))
         rows.append(own)
     ends = np.array([row for own in rows[1:] for row in (own[0], own[-1])], np.int64)
-    found = file["obs"][_index_name(file["obs"])].asstr()[np.unique(ends)]
+    found = read_index(file["obs"], np.unique(ends))
     place = np.unique(ends, return_inverse=True)[1]
     for number, store in enumerate(store for store in stores if store.tiles):
         if (
@@ -362,35 +363,16 @@ def _runs(rows: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
 def _read_present(file: h5py.File, slides: list[str]) -> np.ndarray:
     """Read which slide measured which gene, (slides, genes) bool."""
     present = file["varm/present"][:].T.astype(bool)
-    row = {slide: row for row, slide in enumerate(_read_texts(file["uns/panel/slides"]))}
+    row = {slide: row for row, slide in enumerate(read_texts(file["uns/panel/slides"]))}
     nothing = np.zeros(present.shape[1], bool)  # of a slide without spots
     return np.stack([present[row[slide]] if slide in row else nothing for slide in slides])
-
-
-def _index_name(frame: h5py.Group) -> str:
-    return frame.attrs["_index"]
-
-
-def _read_index(frame: h5py.Group) -> list[str]:
-    return _read_texts(frame[_index_name(frame)]).tolist()
-
-
-def _read_texts(item: h5py.Group | h5py.Dataset) -> np.ndarray:
-    """Read a column of texts, categorical or not; missing ones are empty. (n,) object."""
-    if isinstance(item, h5py.Group) and "codes" in item:
-        categories = np.array([*_read_texts(item["categories"]), ""], object)
-        return categories[item["codes"][:]]  # code -1 is missing
-    if isinstance(item, h5py.Group):  # texts of which some are missing
-        values = item["values"].asstr()[:]
-        return np.where(item["mask"][:], "", values)
-    return item.asstr()[:]
 
 
 def _read_codes(item: h5py.Group | h5py.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Read a column of texts as (n,) numbers, and the texts they stand for."""
     if isinstance(item, h5py.Group) and "codes" in item:
-        return item["codes"][:], _read_texts(item["categories"])
-    names, codes = np.unique(_read_texts(item), return_inverse=True)
+        return item["codes"][:], read_texts(item["categories"])
+    names, codes = np.unique(read_texts(item), return_inverse=True)
     return codes, names
 
 

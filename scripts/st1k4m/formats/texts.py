@@ -1,0 +1,41 @@
+"""Texts in an AnnData file, whichever of its encodings they were written in.
+
+anndata 0.12 writes a column of texts as an array, 0.13 as values and a mask of those that are
+missing; both know categories. ``anndata.io.read_elem`` reads all three. It is not used here: the
+import of anndata takes longer than everything else these readers do, and it reads no part of a
+column. Specification: https://anndata.readthedocs.io/en/stable/fileformat-prose.html
+"""
+
+import h5py
+import numpy as np
+
+Rows = slice | np.ndarray
+
+
+def read_texts(item: h5py.Group | h5py.Dataset, rows: Rows = slice(None)) -> np.ndarray:
+    """Read texts, categorical or not; missing ones are empty.
+
+    Parameters
+    ----------
+    item
+        A column or an index of ``obs`` or ``var``, or texts in ``uns``.
+    rows
+        Which of them: a slice, or places in ascending order.
+
+    Returns
+    -------
+    np.ndarray
+        (n,) object.
+    """
+    if isinstance(item, h5py.Dataset):
+        return item.asstr()[rows]
+    if "codes" in item:
+        categories = np.array([*read_texts(item["categories"]), ""], object)
+        return categories[item["codes"][rows]]  # code -1 is missing
+    values = item["values"].asstr()[rows]
+    return np.where(item["mask"][rows], "", values).astype(object)
+
+
+def read_index(frame: h5py.Group, rows: Rows = slice(None)) -> np.ndarray:
+    """Read the index of ``obs`` or ``var``, or some of it, (n,) object."""
+    return read_texts(frame[frame.attrs["_index"]], rows)
