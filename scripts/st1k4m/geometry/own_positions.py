@@ -116,8 +116,8 @@ def read_own_spots(
         )
     if 2 * radius < FEWEST_PIXELS:
         flags["coarser_than_spots"] = (
-            f"a spot is {2 * radius:.2g} px wide in the {used} image; name the full-resolution image "
-            "in column image, or take larger bins"
+            f"a spot is {2 * radius:.2g} px wide in the {used} image; name the full-resolution "
+            "image in column image, or take larger bins"
         )
     stated_um = factors.get("microns_per_pixel")
     return OwnSpots(
