@@ -42,8 +42,9 @@ GATHERED = 20_000
 # GAIN, and the share of spots on tissue grows by GAIN_ON_TISSUE and by FEWEST spots. One that turns
 # and shifts has more ways to fit by chance, and needs GAIN_OF_TWO. Chosen on generated tissue of
 # ten shapes with faint parts, dirt and parts without spots (tests/benchmarks/bench_placement.py):
-# 1 % of the sound slides are flagged, and 0.1 % of the disturbed ones that the tissue can tell are
-# not; real sections gain 0.11 and 0.08 or more when they are put right.
+# 1 % of the sound slides are flagged (up to half of those whose files hold the whole array), and
+# 0.3 % of the disturbed ones that the tissue can tell are not; real sections gain 0.11 and 0.08 or
+# more when they are put right.
 LEAST, GAIN, GAIN_OF_TWO, GAIN_ON_TISSUE, FEWEST = 0.5, 0.08, 0.15, 0.05, 3
 # A rival whose likeness is less than this below the placement's own cannot be excluded.
 ALIKE = 0.05
