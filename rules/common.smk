@@ -188,7 +188,11 @@ def identities(*kinds):
     def find(wildcards):
         slide = wildcards.slide
         if CATALOGUE.is_fetched(slide):
-            return {kind: CATALOGUE.identity(slide, kind) for kind in kinds}
+            return {
+                kind: f"{getattr(CATALOGUE.slides[slide], f'{kind}_bytes')}:"
+                f"{CATALOGUE.identity(slide, kind)}"
+                for kind in kinds
+            }
         return {kind: file_identity(source(kind)(wildcards)) for kind in kinds}
 
     return find

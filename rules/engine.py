@@ -1,4 +1,4 @@
-"""Where Snakemake 9 itself limits a run over many slides: three of its functions are replaced.
+"""Where Snakemake 9 itself limits a run over many slides: four of its functions are replaced.
 
 Each replacement checks first that Snakemake still has the function that it was written for: its
 name, its parameters, and the attributes that the replacement uses. Where one of them differs, that
@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import snakemake.jobs
+from snakemake.dag import DAG
 from snakemake.logging import logger
 from snakemake.scheduling.job_scheduler import JobScheduler
 from snakemake_interface_logger_plugins.common import LogEvent
@@ -94,6 +95,24 @@ def ask_sizes_once(update_input_sizes: Callable) -> Callable:
         sizes.update(await asyncio.gather(*map(size_of, unknown)))
 
     return update
+
+
+def date_after_inputs(check_output_mtime: Callable) -> Callable:
+    """Date what was made after what was read, where the clock of a file server runs ahead.
+
+    Snakemake dates every output now, and then fails the job whose input is dated later.
+    Worth: a file dated 90 s in the future fails its slide in every run.
+    """
+
+    @functools.wraps(check_output_mtime)
+    async def check(dag, job, expanded_output):
+        dates = [os.stat(path).st_mtime_ns for path in job.input if os.path.exists(path)]
+        for path in expanded_output:
+            if dates and os.path.exists(path) and os.stat(path).st_mtime_ns < max(dates):
+                os.utime(path, ns=(max(dates), max(dates)))
+        await check_output_mtime(dag, job, expanded_output)
+
+    return check
 
 
 @dataclass(frozen=True)
@@ -164,6 +183,14 @@ SEAMS = (
         uses=("_input_sizes",),
         replace=ask_sizes_once,
         without="the scheduler asks for the sizes of all inputs before every job",
+    ),
+    Seam(
+        owner=DAG,
+        name="check_output_mtime",
+        parameters=("self", "job", "expanded_output"),
+        uses=(),
+        replace=date_after_inputs,
+        without="a job whose input is dated in the future fails",
     ),
 )
 

@@ -289,10 +289,12 @@ def test_standard_output_may_be_closed(sound_run, tmp_path):
     assert done.returncode == 0, done.stdout
 
 
-def test_a_path_with_braces_works(sound_run, tmp_path):
-    dataset = shutil.copytree(sound_run.dataset, tmp_path / "data {x}")
-    done = runs.run(runs.command(tmp_path / "run", "--config", f"dataset={dataset}"))
-    assert done.returncode == 0, done.stdout
+def test_a_path_with_braces_is_refused_in_a_sentence(tmp_path):
+    folder = tmp_path / "data {x}"
+    folder.mkdir()
+    done = runs.run(runs.command(tmp_path / "run", "-n", "--config", f"dataset={folder}"))
+    assert done.returncode != 0
+    assert "has braces, which Snakemake takes for wildcards; rename the folder" in done.stdout
 
 
 def test_products_carry_what_they_were_made_from(sound_run):

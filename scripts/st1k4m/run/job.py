@@ -11,7 +11,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -26,7 +26,7 @@ from st1k4m.run.failures import (
 )
 from st1k4m.run.outputs import ensure_run_is_on, join_run, write_text
 from st1k4m.run.products import read_made
-from st1k4m.run.provenance import Made, check_reads, check_same, plain, without_time
+from st1k4m.run.provenance import Made, check_reads, check_same, plain, sizes
 from st1k4m.run.text import escape
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,6 @@ def run(
     attempt: int = 1,
     threads: int = 1,
     reads: Sequence[str] = (),
-    makes: Sequence[str] = (),
 ) -> Iterator[TextIO]:
     """Surround the work of one job.
 
@@ -60,8 +59,8 @@ def run(
         Which try this is. A :class:`SlideError` is final: a later try ends at once with it.
     threads
         Cores this job may use.
-    reads, makes
-        Files that the job reads and makes.
+    reads
+        Files that the job reads; a damaged product among them is named when the job fails.
 
     Yields
     ------
@@ -92,7 +91,6 @@ def run(
         ensure_run_is_on()
         if slide:
             forget_failures(step, slide)
-        _date_after(reads, makes)
         seconds, peak = time.monotonic() - begin, _peak_mb()
         usage = {"seconds": round(seconds, 2), "peak_mb": round(peak)}
         write_text(usage_path(log_file), json.dumps(usage))
@@ -117,17 +115,6 @@ def run(
 def usage_path(log_file: str | Path) -> Path:
     """Return where a job that is done leaves its time (seconds) and peak memory (MB)."""
     return Path(f"{str(log_file).removesuffix('.log')}.json")
-
-
-def _date_after(reads: Iterable[str], makes: Iterable[str]) -> None:
-    """Date what was made after what was read, where the clock of a file server runs ahead.
-
-    Snakemake takes a product that is older than its input for one that was not made.
-    """
-    newest = max((os.stat(path).st_mtime_ns for path in reads if os.path.exists(path)), default=0)
-    for path in makes:
-        if os.path.exists(path) and os.stat(path).st_mtime_ns <= newest:
-            os.utime(path, ns=(newest + 1_000_000, newest + 1_000_000))
 
 
 def _send_output_to(log_file: str) -> TextIO:
@@ -180,7 +167,7 @@ def run_script(step: str, job: Any) -> contextlib.AbstractContextManager[TextIO]
     step
         Name of the rule in this workflow; one that takes it in may have given it another.
     job
-        What the engine gives the script: wildcards, log, resources, threads, input, output.
+        What the engine gives the script: wildcards, log, resources, threads, input.
     """
     return run(
         step,
@@ -189,7 +176,6 @@ def run_script(step: str, job: Any) -> contextlib.AbstractContextManager[TextIO]
         job.resources.get("attempt", 1),
         job.threads,
         [str(path) for path in job.input],
-        [str(path) for path in job.output],
     )
 
 
@@ -235,5 +221,5 @@ def statement(step: str, params: Mapping[str, Any], reads: Mapping[str, str]) ->
     """Say what a product of a step is made from, by the params of its rule."""
     parameters = {name: value for name, value in params.items() if name not in PLACES}
     revision, inputs = parameters.pop("revision"), parameters.pop("inputs", {})
-    inputs = {kind: without_time(identity) for kind, identity in inputs.items()}
+    inputs = {kind: sizes(identity) for kind, identity in inputs.items()}
     return Made(step, revision, plain(parameters), inputs, dict(reads))

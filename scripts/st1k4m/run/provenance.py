@@ -33,8 +33,7 @@ class Made:
     parameters
         All options that the step was given, as JSON has them.
     inputs
-        Identity of each file of the source that was read, by kind: SHA-256, or size if it is large;
-        see `file_identity` and `without_time`.
+        Size in bytes of the files of the source that were read, by kind; see `sizes`.
     reads
         Digest of each product that was read, by the step that made it.
     """
@@ -88,16 +87,20 @@ def file_identity(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str
     Returns
     -------
     str
-        Per file the SHA-256 (first digits) up to `SMALL` bytes, else size and time of the last
-        change in nanoseconds; ``missing`` for a file that is not there.
+        Per file its size, a colon, and up to `SMALL` bytes the SHA-256 (first digits), else the
+        time of the last change in nanoseconds; ``missing`` for a file that is not there.
     """
     if isinstance(paths, str | os.PathLike):
         paths = [paths]
     return " ".join(_identify(Path(path)) for path in paths)
 
 
-def without_time(identity: str) -> str:
-    """Return what `file_identity` gave without times: a product is the same whenever it is made."""
+def sizes(identity: str) -> str:
+    """Return the sizes in what `file_identity` gave.
+
+    The rest depends on when a file was changed and where it came from, of which a product must not:
+    it is the same from a folder and from a hub.
+    """
     return " ".join(part.partition(":")[0] for part in identity.split(" "))
 
 
@@ -106,7 +109,8 @@ def _identify(path: Path) -> str:
         status = path.stat()
         if status.st_size > SMALL:
             return f"{status.st_size}:{status.st_mtime_ns}"
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:DIGITS]
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:DIGITS]
+        return f"{status.st_size}:{digest}"
     except OSError:  # the job that reads the file says what is wrong with it
         return "missing"
 

@@ -45,8 +45,8 @@ def from_folder(folder: str | os.PathLike, checksums: bool = False) -> Catalogue
 def list_folder(folder: str) -> Listing:
     """List the files of the layout's own folders, and what else lies directly in the dataset.
 
-    An entry that cannot be followed (a dangling link) counts as no file. A folder that is not of
-    the layout is listed as one entry, its name with a slash, and not searched.
+    An entry that cannot be followed (a link that leads nowhere or to itself) counts as no file. A
+    folder that is not of the layout is listed as one entry, its name with a slash, and not searched.
     """
     own = {f"{tech}/{KINDS[kind][0]}" for tech in TECHS for kind in ("image", "counts", "coord")}
     own |= {"annotation", "meta"}
@@ -58,7 +58,11 @@ def list_folder(folder: str) -> Listing:
         with os.scandir(place) as entries:
             for entry in entries:
                 path = f"{within}/{entry.name}" if within else entry.name
-                if entry.is_file():
+                try:
+                    is_file = entry.is_file()
+                except OSError:  # a link that leads to itself
+                    continue
+                if is_file:
                     listing[path] = Entry(entry.stat().st_size)
                 elif entry.is_dir() and path not in own and path not in TECHS:
                     listing[f"{path}/"] = Entry(0)

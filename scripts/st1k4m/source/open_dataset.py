@@ -63,7 +63,12 @@ def resolve(dataset: str, workdir: str | os.PathLike) -> str:
             f"dataset: {dataset!r} is no dataset; give 'demo', a folder in the dataset's layout, "
             "hf://datasets/OWNER/NAME@REVISION, or a table of your own slides (.tsv)"
         )
-    return os.path.realpath(Path(workdir, Path(dataset).expanduser()))
+    path = os.path.realpath(Path(workdir, Path(dataset).expanduser()))
+    if set(path) & set("{}"):
+        raise CatalogueError(
+            f"dataset: {path} has braces, which Snakemake takes for wildcards; rename the folder"
+        )
+    return path
 
 
 def load(
