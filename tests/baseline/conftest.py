@@ -1,7 +1,7 @@
 """Collections with known truth, made once."""
 
 import pytest
-from made_collection import make_collection
+from baseline_data import make_collection
 from st1k4m.baseline.collect_targets import TargetOptions, collect_targets
 from st1k4m.baseline.embed_tiles import embed_tiles
 from st1k4m.collection.panel_options import PanelOptions

@@ -3,7 +3,7 @@
 import h5py
 import numpy as np
 import pytest
-from made_collection import write_tiles
+from baseline_data import write_tiles
 from st1k4m.baseline import pixels
 from st1k4m.baseline.embed_tiles import embed_tiles, find_mismatch, read_ahead
 from st1k4m.baseline.encoders import Encoder

@@ -6,7 +6,7 @@ import shutil
 import anndata
 import numpy as np
 import pytest
-from made_collection import make_collection
+from baseline_data import make_collection
 
 pytest.importorskip("sklearn")
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from made_collection import make_collection
+from baseline_data import make_collection
 from tiny_models import save_clip
 
 torch = pytest.importorskip("torch")

@@ -176,7 +176,6 @@ def describe(
     if unfinished:
         counts["failed"] += f" ({unfinished} of them not finished)" if failed else ""
         counts |= {} if failed else {"unfinished": f"{unfinished} not built whole"}
-    lines.append(f"Slides: {', '.join(counts.values())}.")
     if failed and len(wrong) > unfinished:
         lines.append(f"To go on without the failed slides, add --configfile {results}/failed.yaml")
     if leftovers:
@@ -184,6 +183,7 @@ def describe(
             f"{results} holds products of {len(leftovers)} slides that are not selected, such as "
             f"{leftovers[0]}: snakemake remove_leftovers lists and removes them."
         )
+    lines.append(f"Slides: {', '.join(counts.values())}.")
     lines.append(f"Look at {results}/report/index.html or {results}/manifest.tsv.")
     return "\n".join(lines)
 

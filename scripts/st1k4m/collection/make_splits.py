@@ -68,7 +68,9 @@ def make_splits(
     _, slides = tables.read_table(slides_table, ("slide", "study", "patient", "block", "spots"))
     found = relations.read_relations(relations_table)
     before = read_earlier(earlier, asked) if earlier and Path(earlier).is_file() else {}
-    split = split_slides(slides, found, asked, before)
+    split = split_slides(slides, found, asked)
+    if before and any(before.get(slide, part) != part for slide, part in split.part.items()):
+        split = split_slides(slides, found, asked, before)  # else it is as from the beginning
     head = [f"Split {name!r} of {len(split.part)} slides.", *split.head]
     for line in split.head:
         log.info("%s", line)

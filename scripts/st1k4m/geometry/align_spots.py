@@ -182,6 +182,7 @@ def _read(
     """Read the coordinate file, the image's header, and what the spots' ids state."""
     from st1k4m.image.decode import MAX_PIXELS, read_header
 
+    stated = None if layout else read_coordinates(coord)
     header = read_header(image, slide=slide, max_pixels=max_pixels or MAX_PIXELS)
     size = header.width, header.height
     own = None
@@ -189,7 +190,7 @@ def _read(
         own = read_own_spots(
             slide, layout, image, size, arrays, max_outside=options.max_outside, folder=UNPACKED
         )
-    spots = own.coordinates if own else read_coordinates(coord)
+    spots = own.coordinates if own else stated or read_coordinates(coord)
     barcodes = [spot.removeprefix(f"{slide}_") for spot in spots.spots]
     ids, unplaced = own.ids if own else None, ""
     if ids is None:

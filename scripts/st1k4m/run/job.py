@@ -124,7 +124,8 @@ def _send_output_to(log_file: str) -> TextIO:
     terminal = os.fdopen(os.dup(2), "w")
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
-    os.close(descriptor)
+    if descriptor > 2:  # it is one of the two where that was closed
+        os.close(descriptor)
     if sys.stdout is None:  # it was closed when this process began
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     if sys.stderr is None:

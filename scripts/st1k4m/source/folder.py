@@ -46,7 +46,7 @@ def list_folder(folder: str) -> Listing:
     """List the files of the layout's own folders, and what else lies directly in the dataset.
 
     An entry that cannot be followed (a link that leads nowhere or to itself) counts as no file. A
-    folder that is not of the layout is listed as one entry, its name with a slash, and not searched.
+    folder that is not of the layout is listed as one entry, its name and a slash, and not searched.
     """
     own = {f"{tech}/{KINDS[kind][0]}" for tech in TECHS for kind in ("image", "counts", "coord")}
     own |= {"annotation", "meta"}
