@@ -27,8 +27,6 @@ rule relate_slides:
     input:
         records=expand("results/records/{slide}.json", slide=SLIDES),
         fingerprints=expand("work/fingerprints/{slide}.npz", slide=SLIDES),
-        tables=[beside_snakefile(path) for path in config["relations"]["tables"]],
-        also_in=[beside_snakefile(path) for path in config["relations"]["also_in"]],
     output:
         slides="results/collection/slides.tsv",
         relations="results/collection/relations.tsv",
@@ -40,8 +38,14 @@ rule relate_slides:
     resources:
         mem_mb=1500,
         runtime=30,
+        # Where the tables are is no reason to run again; what they say is.
+        tables=os.pathsep.join(map(beside_snakefile, config["relations"]["tables"])),
+        also_in=os.pathsep.join(map(beside_snakefile, config["relations"]["also_in"])),
     params:
         revision=REVISIONS["relate_slides"],
+        stated=file_identity(
+            map(beside_snakefile, config["relations"]["tables"] + config["relations"]["also_in"])
+        ),
     script:
         "../scripts/relate_slides.py"
 

@@ -108,8 +108,10 @@ def date_after_inputs(check_output_mtime: Callable) -> Callable:
     async def check(dag, job, expanded_output):
         dates = [os.stat(path).st_mtime_ns for path in job.input if os.path.exists(path)]
         for path in expanded_output:
-            if dates and os.path.exists(path) and os.stat(path).st_mtime_ns < max(dates):
-                os.utime(path, ns=(max(dates), max(dates)))
+            stamp = os.path.join(path, ".snakemake_timestamp")  # the date of a folder
+            dated = stamp if os.path.exists(stamp) else path
+            if dates and os.path.exists(dated) and os.stat(dated).st_mtime_ns < max(dates):
+                os.utime(dated, ns=(max(dates), max(dates)))
         await check_output_mtime(dag, job, expanded_output)
 
     return check

@@ -9,7 +9,6 @@ with job.run(
     snakemake.log[0],
     threads=snakemake.threads,
     reads=[snakemake.input.tiles],
-    makes=[snakemake.output.features],
 ):
     from st1k4m.baseline import embed_tiles
 

@@ -1,5 +1,7 @@
 """Say of all slides who is related to whom."""
 
+import os
+
 from st1k4m.run import job
 
 with job.run_script("relate_slides", snakemake):
@@ -12,6 +14,6 @@ with job.run_script("relate_slides", snakemake):
         snakemake.output.slides,
         snakemake.output.relations,
         snakemake.output.genes,
-        tables=snakemake.input.tables,
-        also_in=snakemake.input.also_in,
+        tables=[path for path in snakemake.resources.tables.split(os.pathsep) if path],
+        also_in=[path for path in snakemake.resources.also_in.split(os.pathsep) if path],
     )

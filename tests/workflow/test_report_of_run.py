@@ -34,6 +34,9 @@ def test_snakemakes_own_report_explains_its_files(demo_copy, run_workflow):
     done = run_workflow(demo_copy, "--report", "report.html")
     assert done.returncode == 0, done.stdout
     html = (demo_copy / "report.html").read_text()
-    for caption in ("One line a slide of the catalogue", "Totals as the dataset states them"):
+    for caption in (
+        "One line for each slide of the catalogue",
+        "Totals as the dataset states them",
+    ):
         assert caption in html
     assert html.count("on its tissue, at their true size") == len(SLIDES)

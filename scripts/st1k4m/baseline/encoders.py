@@ -201,7 +201,7 @@ def _load_timm(name: str) -> ImageModel:
     import timm
     from timm.data import resolve_model_data_config
 
-    module = timm.create_model(name, pretrained=True, num_classes=0).eval()
+    module = timm.create_model(name, pretrained=True, num_classes=0).train(False)
     data = resolve_model_data_config(module)
     return ImageModel(
         module,
@@ -233,7 +233,7 @@ def _load_hf(name: str) -> ImageModel:
     size = getattr(image, "crop_size", None) or image.size
     side = size.get("height") or size["shortest_edge"]
     return ImageModel(
-        _pooled(tower.eval(), read),
+        _pooled(tower.train(False), read),
         side,
         tuple(image.image_mean),
         tuple(image.image_std),

@@ -235,7 +235,7 @@ def fit(
             after_step(step)
         log.info("epoch %d: mean loss %.4f", epoch, np.mean(losses[epoch]))
         keep()
-    return model.eval(), [float(np.mean(values)) for values in losses]
+    return model.train(False), [float(np.mean(values)) for values in losses]
 
 
 def contrast(model: Any, batch: dict) -> Any:

@@ -294,6 +294,8 @@ def _reached(slide: str, step: str) -> str:
     """Return the first step of the chain that has not left its product, for work/ tells more."""
     for earlier, products in PRODUCTS.items():
         paths = [path.format(slide=slide) for path in products]
+        if SLIDE_STEPS[earlier].optional:
+            continue
         if earlier == step or (paths and not all(map(os.path.exists, paths))):
             return earlier
     return step

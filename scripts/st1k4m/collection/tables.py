@@ -70,7 +70,8 @@ def read_table(
         The table cannot be read, lacks a column, or a row has another number of cells.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines(keepends=True)
+        text = Path(path).read_text(encoding="utf-8-sig")
+        lines = text.splitlines(keepends=True)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read as a table: {error}") from None
     start = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))

@@ -87,7 +87,11 @@ def atomic(path: str | Path, made: Made | None = None) -> Iterator[Path]:
             stamp(temporary, path.suffix, made)
         _make_durable(temporary)
         ensure_run_is_on()
-        os.replace(temporary, path)
+        try:
+            os.replace(temporary, path)
+        except FileNotFoundError:
+            ensure_run_is_on()  # a job of a later run has removed it
+            raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -145,10 +149,15 @@ def _name_beside(path: Path) -> Path:
     for leftover in os.scandir(path.parent):
         if leftover.name.startswith(prefix) and leftover.name.endswith(".tmp"):
             owner = leftover.name[len(prefix) : -len(".tmp")].removesuffix(".old")
-            host, _, process = owner.rpartition(".")
-            if host != host_here or not _is_running(process):
+            host, process, run = (*owner.split("."), "", "")[:3]
+            # What a job of another run is about to put in place must not get there after this.
+            if host != host_here or run != _own_run() or not _is_running(process):
                 remove(leftover.path)
-    return path.with_name(f"{prefix}{host_here}.{os.getpid()}.tmp")
+    return path.with_name(f"{prefix}{host_here}.{os.getpid()}.{_own_run()}.tmp")
+
+
+def _own_run() -> str:
+    return os.environ.get(RUN_VARIABLE, "")[:8]
 
 
 def _short_host() -> str:
