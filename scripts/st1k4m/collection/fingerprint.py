@@ -86,7 +86,7 @@ def write_fingerprint(
     made
         What the fingerprint is made from, which it then carries.
     """
-    names = "\n".join(genes).encode()
+    names = "\0".join(genes).encode()
     file = io.BytesIO()
     np.savez_compressed(
         file,
@@ -113,5 +113,5 @@ def read_genes(path: str | Path, known: Container[bytes] = ()) -> Genes:
         digest = file["gene_list"].tobytes()
         text = "" if digest in known else file["gene_names"].tobytes().decode()
         spots = file["gene_spots"].astype(np.int64)
-        names = text.split("\n") if text else []
+        names = text.split("\0") if text else []
         return Genes(names, digest, spots, int(file["spots"]))

@@ -84,6 +84,7 @@ _CHAIN = (
         "fingerprint_slide",
         {"fingerprint": "work/fingerprints/{slide}.npz"},
         ("build_anndata",),
+        revision=2,
     ),
     Step("pack_tiles", {"archive": "results/tiles/{slide}.tar"}, ("cut_tiles",), optional=True),
     Step(
