@@ -26,6 +26,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import snakemake.api  # first: its modules import each other
 import snakemake.jobs
 from snakemake.dag import DAG
 from snakemake.logging import logger

@@ -175,4 +175,7 @@ def finish(rows, failed=(), excluded=()):
     }
     made = "results/manifest.tsv", "results/summary.json"
     build_manifest.build_manifest("resources/catalogue.tsv", status, *made, "results/citations.bib")
+    # of draw_collection, which these slides do not go through
+    Path("results/report").mkdir(parents=True, exist_ok=True)
+    Path("results/report/related.js").write_text("")
     return build_report.build_report(*made, "results/report", "logs")

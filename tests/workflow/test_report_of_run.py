@@ -36,7 +36,7 @@ def test_snakemakes_own_report_explains_its_files(demo_copy, run_workflow):
     html = (demo_copy / "report.html").read_text()
     for caption in (
         "One line for each slide of the catalogue",
-        "Totals as the dataset states them",
+        "Totals that the dataset declares",
     ):
         assert caption in html
     assert html.count("on its tissue, at their true size") == len(SLIDES)

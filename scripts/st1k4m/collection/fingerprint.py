@@ -102,14 +102,14 @@ def write_fingerprint(
 
 def read_fingerprint(path: str | Path) -> Fingerprint:
     """Read what `write_fingerprint` wrote, without the genes."""
-    with np.load(path, allow_pickle=False) as file:
+    with np.load(path) as file:
         values = {name: file[name] for name in Fingerprint.__dataclass_fields__}
     return Fingerprint(**values | {"slide": str(values["slide"]), "spots": int(values["spots"])})
 
 
 def read_genes(path: str | Path, known: Container[bytes] = ()) -> Genes:
     """Read the genes in a fingerprint; names only where their digest is not among ``known``."""
-    with np.load(path, allow_pickle=False) as file:
+    with np.load(path) as file:
         digest = file["gene_list"].tobytes()
         text = "" if digest in known else file["gene_names"].tobytes().decode()
         spots = file["gene_spots"].astype(np.int64)

@@ -95,7 +95,7 @@ def _from_npz(path: Path) -> str:
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(path) as file:
             return str(file[KEY]) if KEY in file.files else ""
     except (zipfile.BadZipFile, EOFError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
