@@ -188,12 +188,17 @@ def identities(*kinds):
     def find(wildcards):
         slide = wildcards.slide
         if CATALOGUE.is_fetched(slide):
-            return {
-                kind: f"{getattr(CATALOGUE.slides[slide], f'{kind}_bytes')}:"
-                f"{CATALOGUE.identity(slide, kind)}"
-                for kind in kinds
-            }
-        return {kind: file_identity(source(kind)(wildcards)) for kind in kinds}
+            fetched_kinds = set(kinds) - {"annotation"}  # that one is here since the catalogue is
+        else:
+            fetched_kinds = set()
+        return {
+            kind: (
+                f"{getattr(CATALOGUE.slides[slide], f'{kind}_bytes')}:{CATALOGUE.identity(slide, kind)}"
+                if kind in fetched_kinds
+                else file_identity(source(kind)(wildcards))
+            )
+            for kind in kinds
+        }
 
     return find
 

@@ -25,6 +25,7 @@ sys.path.insert(0, str(measure.SCRIPTS))
 from st1k4m.demo import dataset as demo
 from st1k4m.plan import costs
 from st1k4m.run import settings
+from st1k4m.source.folder import from_folder
 
 # Arguments of demo.make_slide; `wider` enlarges the painted image that many times.
 SLIDES = (
@@ -151,7 +152,7 @@ def main() -> None:
         )
         maker.start()
         maker.join()
-        row = folder.from_folder(folder).slides[slide]
+        row = from_folder(folder).slides[slide]
         used = {step: run_step(step, folder, slide, tech, sections) for step in costs.STEPS}
         amount = true_quantities(folder)
         print("  " + ", ".join(f"{key} {value:,.1f}" for key, value in amount.items()))

@@ -180,8 +180,9 @@ def run_script(step: str, job: Any) -> contextlib.AbstractContextManager[TextIO]
     )
 
 
-#: Params that say where a file is, and so nothing about what is made of it.
-PLACES = {"counts", "coord", "image", "annotation"}
+#: Params that say where a file is, and so nothing about what is made of it; and what the catalogue
+#: says of the study, which the record states and which differs between a folder and a hub.
+PLACES = {"counts", "coord", "image", "annotation", "study"}
 
 
 def origins(step: str, job: Any, **reads: str | Sequence[str]) -> dict[str, Made]:
