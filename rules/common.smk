@@ -415,7 +415,7 @@ def remake_what_was_made_otherwise():
 def begin():
     """Begin a run: it holds the lock now. Its jobs and no others may put files in place."""
     outputs.begin_run()
-    if config["refresh"]:
+    if config["refresh"] and not workflow.touch:
         catalogue.write(CATALOGUE, CATALOGUE_PATH)
 
 

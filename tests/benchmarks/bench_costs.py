@@ -57,11 +57,14 @@ align_spots(p["coord"], p["image"], "spots.parquet", slide=s, tech=p["tech"], ge
 from st1k4m.expression.spot_names import read_spot_names
 from st1k4m.tiles.cut_tiles import cut_tiles
 cut_tiles(p["image"], "spots.parquet", read_spot_names("expression.h5ad"), "tiles.h5", slide=s,
-          options=o["tiles"])""",
+          options=o["tiles"] | {"pixels": True})""",
     "build_anndata": """
 from st1k4m.join.build_anndata import build_anndata
 build_anndata("expression.h5ad", "spots.parquet", "tiles.h5", "anndata.h5ad", "ledger.parquet",
               "record.json", slide=s, study=p["study"], parameters=o)""",
+    "fingerprint_slide": """
+from st1k4m.collection.fingerprint_slide import fingerprint_slide
+fingerprint_slide("anndata.h5ad", "fingerprint.npz", slide=s)""",
     "draw_slide": """
 from st1k4m.report.draw_slide import draw_slide
 draw_slide("anndata.h5ad", "tiles.h5", "ledger.parquet", "record.json", overlay="overlay.jpg",
@@ -153,7 +156,7 @@ def main() -> None:
         maker.start()
         maker.join()
         row = from_folder(folder).slides[slide]
-        used = {step: run_step(step, folder, slide, tech, sections) for step in costs.STEPS}
+        used = {step: run_step(step, folder, slide, tech, sections) for step in CALLS}
         amount = true_quantities(folder)
         print("  " + ", ".join(f"{key} {value:,.1f}" for key, value in amount.items()))
         for step, usage in used.items():

@@ -56,7 +56,9 @@ def test_the_demo_comes_out_as_in_a_local_run(cluster, demo_run, tmp_path):
     done = runs.run(command(tmp_path, "--config", "dataset=demo"))
     assert done.returncode == 0, done.stdout
     assert runs.digests(tmp_path) == runs.digests(demo_run)
-    assert submitted(done.stdout) == len(states(tmp_path)) == 4  # one job a slide
+    assert len(states(tmp_path)) == 4
+    # One job a slide, and over all of them relate_slides and choose_panel.
+    assert submitted(done.stdout) == 4 + 2
     assert {status for status, _ in states(tmp_path).values()} == {"done"}
     # What Slurm printed is kept of jobs that failed only.
     assert list((tmp_path / "logs/slurm").rglob("*.log")) == []
@@ -70,7 +72,7 @@ def test_transfers_run_where_the_run_was_started(cluster, make_dataset, tmp_path
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         done = runs.run(command(tmp_path / "run", "--config", f"dataset=hf://datasets/{REPO}@main"))
     assert done.returncode == 0, done.stdout
-    assert submitted(done.stdout) == 1
+    assert submitted(done.stdout) == 1 + 1  # the slide, and relate_slides
     assert states(tmp_path / "run") == {"Small": ("done", "")}
 
 
@@ -110,7 +112,7 @@ def test_a_bad_slide_leaves_the_others_and_runs_alone_when_mended(cluster, make_
     image.write_bytes(sound)
     mended = runs.run(words)
     assert mended.returncode == 0, mended.stdout
-    assert submitted(mended.stdout) == 1
+    assert submitted(mended.stdout) == 1 + 1  # the slide, and relate_slides
     assert {status for status, _ in states(tmp_path / "run").values()} == {"done"}
 
 
