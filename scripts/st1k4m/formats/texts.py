@@ -28,10 +28,12 @@ def read_texts(item: h5py.Group | h5py.Dataset, rows: Rows = slice(None)) -> np.
         (n,) object.
     """
     if isinstance(item, h5py.Dataset):
-        return item.asstr()[rows]
+        texts: np.ndarray = item.asstr()[rows]
+        return texts
     if "codes" in item:
         categories = np.array([*read_texts(item["categories"]), ""], object)
-        return categories[item["codes"][rows]]  # code -1 is missing
+        of_rows: np.ndarray = categories[item["codes"][rows]]  # code -1 is missing
+        return of_rows
     values = item["values"].asstr()[rows]
     return np.where(item["mask"][rows], "", values).astype(object)
 
