@@ -9,14 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
-from anndata.io import read_elem
-from benchmarks import measure
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 from st1k4m.errors import SlideError
-from st1k4m.expression import anndata_file, metrics, mitochondria
-from st1k4m.expression.count_expression import count_expression, make_unique, subset_expression
+from st1k4m.expression import count_expression as step
+from st1k4m.expression import mitochondria, variable_genes
+from st1k4m.expression.count_expression import count_expression, subset_expression
 from st1k4m.expression.mitochondria import find_mitochondrial
 
 OPTIONS = {
@@ -145,7 +144,8 @@ def test_x_qc_and_variable_genes_are_those_of_scanpy(run, options):
 
 
 def test_more_spots_than_a_block_of_x(run, monkeypatch):
-    monkeypatch.setattr(anndata_file, "CHUNK", 1000)
+    monkeypatch.setattr(step, "SPOTS", 7)
+    monkeypatch.setattr(step, "CHUNK", 1000)
     assert_is_what_scanpy_makes(read(run(random_counts())))
 
 
@@ -162,7 +162,7 @@ def test_residual_variances_are_those_of_scanpy(spots, genes, mean, theta, seed)
     values = values[values.any(axis=1)]
     if not len(values):
         return
-    ours = metrics.residual_variances(
+    ours = variable_genes.residual_variances(
         csr_matrix(values), values.sum(axis=0), values.sum(axis=1), theta
     )
     table = sc.experimental.pp.highly_variable_genes(
@@ -219,14 +219,6 @@ def test_names_of_genes_are_kept_and_made_unique_beside(run):
     assert found.var["is_duplicate"].tolist() == [True, True, False, False]
 
 
-@given(names=st.lists(st.sampled_from(["A", "B", "A-1", "A-2", "A-1-1", "B-1", "C"])))
-def test_unique_names_are_those_of_anndata(names):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        expected = ad.utils.make_index_unique(pd.Index(names, dtype=object))
-    assert make_unique(np.array(names, object)) == expected.tolist()
-
-
 @pytest.mark.parametrize("compression", ["none", "lzf", "gzip"])
 def test_every_compression_holds_the_same_numbers(run, compression):
     found = read(run(random_counts(), compression=compression))
@@ -239,45 +231,11 @@ def test_x_and_counts_share_the_places_of_their_entries(run):
             assert file["X"][part] == file["layers/counts"][part]
 
 
-def test_what_is_written_anndata_reads_and_we_read(tmp_path):
-    value = {
-        "text": "µm",
-        "number": 3,
-        "share": 0.25,
-        "yes": True,
-        "texts": ["a", "", "ü"],
-        "none": [],
-        "inner": {"numbers": np.array([1.5, np.nan])},
-    }
-    with h5py.File(tmp_path / "x.h5", "w") as file:
-        anndata_file.write(file, "value", value)
-        ours, theirs = anndata_file.read(file["value"]), read_elem(file["value"])
-    for found in (ours, theirs):
-        assert found["inner"]["numbers"].tolist()[0] == 1.5
-        assert list(found["texts"]) == ["a", "", "ü"]
-        assert list(found["none"]) == []
-        assert {key: found[key] for key in ("text", "number", "share", "yes")} == {
-            key: value[key] for key in ("text", "number", "share", "yes")
-        }
-
-
 def test_same_bytes_from_run_to_run_and_whatever_the_threads(run):
     values = random_counts()
     first = run(values).read_bytes()
     assert run(values).read_bytes() == first
     assert run(values, threads=3).read_bytes() == first
-
-
-def test_the_job_imports_neither_scanpy_nor_anndata_nor_pandas(run, tmp_path):
-    run([[1, 2]])
-    code = f"""
-import sys
-from st1k4m.expression.count_expression import count_expression
-count_expression({str(tmp_path / "S_count.csv")!r}, {str(tmp_path / "S_coord.csv")!r},
-                 {str(tmp_path / "again.h5ad")!r}, slide="S", species="human", options={OPTIONS!r})
-print(sorted({{"scanpy", "anndata", "pandas", "pyarrow", "sklearn"}} & set(sys.modules)))
-"""
-    assert measure.run_python(code).output.strip() == "[]"
 
 
 # --- Which spots count
@@ -317,20 +275,6 @@ def test_every_spot_that_is_dropped_has_its_reason(run):
         "S_3": "high_mito",
         "S_5": "no_coordinates",
     }
-
-
-@pytest.mark.parametrize("share", [0, 0.3, 0.99, 1])
-def test_spots_are_taken_in_place(share):
-    values = random_counts()
-    keep = np.random.default_rng(1).random(len(values)) < share
-    matrix = csr_matrix(values, dtype=np.int32)
-    taken = metrics.compact_in_place(matrix, keep)
-    assert np.array_equal(taken.toarray(), values[keep])
-    assert taken.nnz == len(taken.data) == np.count_nonzero(values[keep])
-    assert taken.indptr.dtype == np.int32
-    if share > 0.5:  # scipy copies what is less than half, which frees the rest
-        assert np.shares_memory(taken.data, matrix.data)
-        assert np.shares_memory(taken.indices, matrix.indices)
 
 
 def test_by_default_only_spots_without_any_count_are_dropped_and_no_gene(run):

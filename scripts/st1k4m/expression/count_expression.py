@@ -1,20 +1,23 @@
 """The expression step: which spots count, and the AnnData file with all that follows from them."""
 
+import contextlib
 import csv
 import logging
+import warnings
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from st1k4m.errors import SlideError
-from st1k4m.expression import anndata_file, metrics
 from st1k4m.run.outputs import atomic
 from st1k4m.run.provenance import Made
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
     from scipy.sparse import csr_matrix
 
     from st1k4m.expression.dense_csv import Counts
@@ -23,6 +26,22 @@ log = logging.getLogger(__name__)
 
 #: Where files in archives are unpacked for a moment, below the working directory.
 UNPACKED = "work/unpacked"
+
+TOP = (50, 100, 200, 500)
+"""Numbers of genes for scanpy's ``pct_counts_in_top_<n>_genes``."""
+
+SPOTS = 512
+"""Spots whose counts are normalised at once."""
+
+CHUNK = 1 << 18
+"""Entries of a matrix that are stored, and compressed, as one piece."""
+
+COMPRESSIONS = {
+    "none": {},
+    "lzf": {"compression": "lzf"},
+    "gzip": {"compression": "gzip", "compression_opts": 1},
+}
+"""Filters by the name of the option. h5py reads them all, other HDF5 programs none and gzip."""
 
 
 def count_expression(
@@ -59,9 +78,9 @@ def count_expression(
         more is dropped; None for no limit. ``min_spots``: a gene found in fewer spots is dropped.
         ``target_sum``: total that each spot's counts are normalised to, ``"median"`` for the median
         over the spots. ``n_top_genes``, ``theta``: variable genes, by Pearson residuals.
-        ``compression``: a name of `st1k4m.h5ad.COMPRESSIONS`.
+        ``compression``: a name of `COMPRESSIONS`.
     threads
-        Threads that read the counts; the result does not depend on it.
+        Threads that read the counts and compute; the result does not depend on it.
     layout
         Of a slide of one's own, see `st1k4m.source.catalogue.Catalogue.layout`; its parts
         ``counts`` and ``coord`` then say what is read, and spots not in tissue are dropped.
@@ -74,6 +93,8 @@ def count_expression(
         A file cannot be read; the two have no spot in common; none of those in common passes the
         filters though some have counts.
     """
+    import anndata as ad
+
     from st1k4m.expression.mitochondria import find_mitochondrial
 
     table, own_facts = _read_counts(counts, threads, slide, layout)
@@ -107,27 +128,32 @@ def count_expression(
     }
     for warning in facts["warnings"]:
         log.warning(warning)
+    facts["warnings"] = np.array(facts["warnings"], object)
     spots = np.array(table.spots, object)
-    found = _Table(
-        slide=slide,
-        matrix=table.matrix,
-        spots=spots,
-        barcodes=np.array([spot.removeprefix(f"{slide}_") for spot in table.spots], object),
-        genes=np.array(table.genes, object),
-        gene_ids=np.array(table.gene_ids, object),
-        mitochondrial=mitochondrial,
-        options={key: value for key, value in options.items() if value is not None},
-        facts=facts,
-        dropped={"spot": spots[~kept].tolist(), "reason": reasons[~kept].tolist()},
-    )
-    # Neither name holds on to the counts of all spots while those of the kept ones are written.
+    uns = {
+        "slide": slide,
+        "options": {key: value for key, value in options.items() if value is not None},
+        "facts": facts,
+        "dropped": {"spot": spots[~kept], "reason": reasons[~kept]},
+    }
+    barcodes = [spot.removeprefix(f"{slide}_") for spot in table.spots]
+    obs = _texts_table({"barcode": barcodes}, spots).loc[kept]
+    var = _texts_table(
+        {"name": table.genes} | ({"gene_ids": table.gene_ids} if table.gene_ids else {}),
+        np.arange(len(table.genes)).astype(str),
+    ).assign(mt=mitochondrial)
+    # No name holds on to the counts of all spots while all else is computed from those of the kept.
+    matrix = table.matrix
     del table
-    found = found.of_spots(kept)
-    _write(out, found, made)
+    if not kept.all():
+        matrix = matrix[kept]
+    _write(out, ad.AnnData(matrix, obs=obs, var=var, uns=uns), threads, made)
 
 
-def subset_expression(expression: str | Path, keep: np.ndarray, out: str | Path) -> None:
-    """Write an expression file anew without some of its spots.
+def subset_expression(
+    expression: str | Path, keep: np.ndarray, out: str | Path, *, threads: int = 1
+) -> None:
+    """Write an expression file again without some of its spots.
 
     Everything is computed over the rest, so the numbers are those that `count_expression` would
     have written without these spots.
@@ -140,65 +166,31 @@ def subset_expression(expression: str | Path, keep: np.ndarray, out: str | Path)
         (spots,) bool, by the order of the file.
     out
         Where to write. ``uns['dropped']`` stays what it was.
+    threads
+        Threads that compute; the result does not depend on it.
     """
+    import anndata as ad
     import h5py
+    from anndata.io import read_elem
 
     with h5py.File(expression) as file:
-        uns = anndata_file.read(file["uns"])
-        table = _Table(
-            slide=uns["slide"],
-            matrix=anndata_file.read_csr(file["layers/counts"]),
-            spots=np.array(anndata_file.read(file["obs/_index"]), object),
-            barcodes=np.array(anndata_file.read(file["obs/barcode"]), object),
-            genes=np.array(anndata_file.read(file["var/name"]), object),
-            gene_ids=np.array(
-                anndata_file.read(file["var/gene_ids"]) if "gene_ids" in file["var"] else [], object
-            ),
-            mitochondrial=file["var/mt"][:],
-            options=uns["options"],
-            facts=uns["facts"],
-            dropped=uns["dropped"],
-        )
-    table = table.of_spots(keep)
-    _write(out, table)
+        obs, var, uns = (read_elem(file[part]) for part in ("obs", "var", "uns"))
+        matrix = read_elem(file["layers/counts"])[keep]
+    var = var[[name for name in ("name", "gene_ids", "mt") if name in var]]
+    var.index = np.arange(len(var)).astype(str)
+    uns = {name: uns[name] for name in ("slide", "options", "facts", "dropped")}
+    table = ad.AnnData(matrix, obs=obs.loc[keep, ["barcode"]], var=var, uns=uns)
+    del matrix
+    _write(out, table, threads)
 
 
-@dataclass
-class _Table:
-    """What an expression file is made from."""
+def _texts_table(columns: dict[str, Sequence[str]], index: Sequence[str]) -> "pd.DataFrame":
+    """Make a table of texts as objects: pandas' own type of texts needs anndata 0.12 to read."""
+    import pandas as pd
 
-    slide: str
-    matrix: "csr_matrix"
-    spots: np.ndarray
-    barcodes: np.ndarray
-    genes: np.ndarray
-    gene_ids: np.ndarray
-    mitochondrial: np.ndarray
-    options: dict
-    facts: dict
-    dropped: dict
-
-    def of_spots(self, keep: np.ndarray) -> "_Table":
-        """Return what is left with these spots; this table is of no use afterwards."""
-        if keep.all():
-            return self
-        return replace(
-            self,
-            matrix=metrics.compact_in_place(self.matrix, keep),
-            spots=self.spots[keep],
-            barcodes=self.barcodes[keep],
-        )
-
-    def of_genes(self, keep: np.ndarray) -> "_Table":
-        if keep.all():
-            return self
-        return replace(
-            self,
-            matrix=self.matrix[:, keep],
-            genes=self.genes[keep],
-            gene_ids=self.gene_ids[keep] if len(self.gene_ids) else self.gene_ids,
-            mitochondrial=self.mitochondrial[keep],
-        )
+    index = pd.Index(index, dtype=object)
+    made = {name: pd.Series(list(v), index, dtype=object) for name, v in columns.items()}
+    return pd.DataFrame(made, index)
 
 
 def _read_counts(
@@ -241,7 +233,8 @@ def _read_ids(slide: str, coord: Path) -> set[str]:
 def _judge_spots(matrix: "csr_matrix", mitochondrial: np.ndarray, options: dict) -> np.ndarray:
     """Return why each spot is dropped, an empty text for those that pass the filters."""
     genes = np.diff(matrix.indptr)
-    totals, of_mitochondrial, _ = metrics.sum_spots(matrix, mitochondrial)
+    totals = np.ravel(matrix.sum(axis=1))
+    of_mitochondrial = np.ravel(matrix[:, mitochondrial].sum(axis=1))
     reasons = np.full(len(genes), "", object)
     if options["max_pct_mito"] is not None and mitochondrial.any():
         reasons[of_mitochondrial > totals * options["max_pct_mito"] / 100] = "high_mito"
@@ -264,99 +257,161 @@ def _refuse_overfiltered(slide: str, reasons: np.ndarray) -> None:
     )
 
 
-def _drop_genes(table: _Table) -> _Table:
+def _drop_genes(table: "AnnData") -> "AnnData":
     """Drop the genes found in fewer spots than ``min_spots``."""
-    least = table.options["min_spots"]
-    if not least or not len(table.spots):
+    least = table.uns["options"]["min_spots"]
+    if not least or not table.n_obs:
         return table
-    in_spots, *_ = metrics.sum_genes(table.matrix)
+    in_spots = np.bincount(table.X.indices, minlength=table.n_vars)
     if in_spots.max() < least:
         raise SlideError(
-            table.slide, f"no gene is found in {least:,} spots", "lower min_spots for this slide"
+            table.uns["slide"],
+            f"no gene is found in {least:,} spots",
+            "lower min_spots for this slide",
         )
-    return table.of_genes(in_spots >= least)
+    return table[:, in_spots >= least].copy()
 
 
-def _write(out: str | Path, table: _Table, made: Made | None = None) -> None:
-    """Compute all that follows from the counts and write the file."""
-    options = table.options
+def _write(out: str | Path, table: "AnnData", threads: int, made: Made | None = None) -> None:
+    """Compute all that follows from the counts in ``X`` and write the file."""
     table = _drop_genes(table)
-    totals, obs = metrics.describe_spots(table.matrix, table.mitochondrial)
-    var = metrics.describe_genes(table.matrix, totals, options["n_top_genes"], options["theta"])
-    target = options["target_sum"]
-    if target == "median":
-        target = metrics.median_total(totals)
-    repeated = _is_repeated(table.genes)
-    facts = table.facts | {
-        "spots": len(table.spots),
-        "genes": len(table.genes),
-        "genes_without_counts": int((var["total_counts"] == 0).sum()),
+    with _threads(threads):
+        _describe(table)
+        _normalise(table)
+    with atomic(out, made) as whole:
+        write_expression(whole, table, table.uns["options"]["compression"])
+
+
+@contextlib.contextmanager
+def _threads(threads: int) -> Iterator[None]:
+    """Let scanpy's loops use so many threads."""
+    import numba
+
+    before = numba.get_num_threads()
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
+
+
+def _describe(table: "AnnData") -> None:
+    """Add the names of the genes, QC, variable genes and the facts of a table of counts."""
+    import scanpy as sc
+
+    from st1k4m.expression.variable_genes import find_variable_genes
+
+    names, counts = table.var["name"], table.X
+    repeated = names.duplicated(keep=False).to_numpy()
+    table.var.insert(1, "is_duplicate", repeated)
+    with warnings.catch_warnings():  # that names are repeated, and that A-1 is one of them
+        warnings.simplefilter("ignore", UserWarning)
+        table.var_names = names.to_numpy(object)
+        table.var_names_make_unique()
+    # Without spots a mean is unknown, without counts a share.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sc.pp.calculate_qc_metrics(
+            table,
+            qc_vars=["mt"],
+            percent_top=[n for n in TOP if n <= table.n_vars] or None,
+            inplace=True,
+        )
+    if not table.var["mt"].any():
+        of_mitochondria = [name for name in table.obs if name.endswith("_mt")]
+        table.obs[of_mitochondria] = np.nan
+    totals = table.obs["total_counts"].to_numpy()
+    options = table.uns["options"]
+    variable = find_variable_genes(
+        counts,
+        table.var["total_counts"].to_numpy(),
+        totals,
+        n_top_genes=options["n_top_genes"],
+        theta=options["theta"],
+    )
+    for name, values in variable.items():
+        table.var[name] = values
+    table.uns["hvg"] = {
+        "flavor": "pearson_residuals",
+        "computed_on": "counts",
+        "theta": options["theta"],
+        "n_top_genes": options["n_top_genes"],
+    }
+    table.uns["facts"] = table.uns["facts"] | {
+        "spots": table.n_obs,
+        "genes": table.n_vars,
+        "genes_without_counts": int((table.var["total_counts"] == 0).sum()),
         "genes_with_repeated_names": int(repeated.sum()),
         "total_counts": int(totals.sum()),
-        "non_zeros": table.matrix.nnz,
+        "non_zeros": int(counts.nnz),
     }
-    with atomic(out, made) as whole, anndata_file.create(whole) as file:
-        anndata_file.write_frame(file, "obs", table.spots, {"barcode": table.barcodes} | obs)
-        anndata_file.write_frame(
-            file,
-            "var",
-            make_unique(table.genes),
-            {
-                "name": table.genes,
-                "is_duplicate": repeated,
-                "mt": table.mitochondrial,
-            }
-            | ({"gene_ids": table.gene_ids} if len(table.gene_ids) else {})
-            | var,
-        )
-        compression = options["compression"]
-        counts = anndata_file.write_csr(file["layers"], "counts", table.matrix, compression)
-        x = anndata_file.create_csr_like(file, "X", counts, np.float32, compression)
-        for begin, values in metrics.normalise(table.matrix, totals, target, anndata_file.CHUNK):
-            x[begin : begin + len(values)] = values
-        uns = {
-            "slide": table.slide,
-            "normalisation": {
-                "target_sum": target,
-                "target": str(options["target_sum"]),
-                "log1p": True,
-            },
-            "log1p": {},
-            "hvg": {
-                "flavor": "pearson_residuals",
-                "computed_on": "counts",
-                "theta": options["theta"],
-                "n_top_genes": options["n_top_genes"],
-            },
-            "options": options,
-            "facts": facts,
-            "dropped": table.dropped,
-        }
-        for name, value in uns.items():
-            anndata_file.write(file["uns"], name, value)
 
 
-def make_unique(names: np.ndarray) -> list[str]:
-    """Append numbers to names that occurred before, ``A``, ``A-1``, ``A-2``, as anndata does."""
-    taken = set(names)
-    if len(taken) == len(names):
-        return list(names)
-    seen: set[str] = set()
-    numbers: Counter[str] = Counter()
-    unique = []
-    for name in names:
-        new = name
-        while new in seen or (new != name and new in taken):
-            numbers[name] += 1
-            new = f"{name}-{numbers[name]}"
-        seen.add(new)
-        unique.append(new)
-    return unique
+def _normalise(table: "AnnData") -> None:
+    """Move the counts to their layer; ``X`` becomes log1p of them, scaled to one total."""
+    import anndata as ad
+    import scanpy as sc
+    from scipy.sparse import csr_matrix
+
+    asked = table.uns["options"]["target_sum"]
+    totals = table.obs["total_counts"].to_numpy()
+    # The median is over spots with counts, in float32: scanpy 1.11 takes in those without, too.
+    found = totals[totals > 0].astype(np.float32)
+    target = asked if asked != "median" else float(np.median(found)) if len(found) else np.nan
+    counts = table.X
+    x = np.empty(counts.nnz, np.float32)
+    # Some spots after the other: scanpy makes copies that would be the peak of the job's memory.
+    for first in range(0, table.n_obs, SPOTS):
+        part = ad.AnnData(counts[first : first + SPOTS].astype(np.float32))
+        with warnings.catch_warnings():  # that spots without counts stay, which min_genes decides
+            warnings.filterwarnings("ignore", "Some cells have zero counts", UserWarning)
+            sc.pp.normalize_total(part, target_sum=target)
+        sc.pp.log1p(part)
+        begin = counts.indptr[first]
+        x[begin : begin + part.X.nnz] = part.X.data
+    table.layers["counts"] = counts
+    # Both share the places of their entries, in memory and in the file.
+    table.X = csr_matrix((x, counts.indices, counts.indptr), shape=counts.shape)
+    table.uns["log1p"] = {}  # scanpy's {"base": None} cannot be read before anndata 0.11
+    table.uns["normalisation"] = {"target_sum": target, "target": str(asked), "log1p": True}
 
 
-def _is_repeated(names: np.ndarray) -> np.ndarray:
-    often = Counter(names)
-    return np.array([often[name] > 1 for name in names], bool)
+def write_expression(path: str | Path, table: "AnnData", compression: str) -> None:
+    """Write an AnnData whose ``X`` has its entries where ``layers['counts']`` has.
+
+    Part by part: ``write_h5ad`` turns columns of texts into categories, and would store the places
+    of the entries twice.
+
+    Parameters
+    ----------
+    path
+        Where.
+    table
+        ``X`` and ``layers['counts']`` are CSR.
+    compression
+        A name of `COMPRESSIONS`.
+    """
+    import h5py
+    from anndata.io import write_elem
+
+    counts = table.layers["counts"]
+    filters = COMPRESSIONS[compression]
+    if counts.nnz:
+        filters = filters | {"chunks": (min(counts.nnz, CHUNK),)}
+    with h5py.File(path, "w") as file:
+        file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+        for part in ("layers", "obsm", "obsp", "varm", "varp"):
+            write_elem(file, part, {})
+        for part in ("obs", "var"):
+            write_elem(file, part, getattr(table, part))
+        write_elem(file, "uns", dict(table.uns))
+        # Integers are small and ascend: their upper bytes, put side by side, nearly vanish. The few
+        # different numbers of X repeat as they are.
+        write_elem(file["layers"], "counts", counts, dataset_kwargs=filters | {"shuffle": True})
+        x = file.create_group("X")
+        x.attrs.update(file["layers/counts"].attrs)
+        for part in ("indices", "indptr"):
+            x[part] = file["layers/counts"][part]
+        x.create_dataset("data", data=table.X.data, **(filters if counts.nnz else {}))
 
 
 def _find_oddities(

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
@@ -15,15 +16,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from st1k4m.expression import anndata_file
 from st1k4m.expression.spot_names import read_spot_names
 from st1k4m.formats.texts import read_index, read_texts
 from st1k4m.geometry.spot_table import read_spots
 from st1k4m.join.ledger import make_ledger, refuse_empty
-from st1k4m.join.record import make_record
+from st1k4m.join.record import make_record, to_plain
 from st1k4m.run.outputs import atomic, write_text
 from st1k4m.run.provenance import KEY, Made
 from st1k4m.tiles.store import StoreFacts, read_tiles
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 log = logging.getLogger(__name__)
 
@@ -100,10 +103,11 @@ def _read_dropped(expression: str | Path) -> dict[str, str]:
 
 
 def _read_facts(expression: str | Path) -> dict:
+    from anndata.io import read_elem
+
     with h5py.File(expression) as file:
-        return anndata_file.read(file["uns/facts"]) | {
-            "normalisation": anndata_file.read(file["uns/normalisation"])
-        }
+        facts = to_plain(read_elem(file["uns/facts"]))
+        return facts | {"normalisation": to_plain(read_elem(file["uns/normalisation"]))}
 
 
 def _read_labels(annotation: str | Path | None) -> dict[str, str]:
@@ -172,22 +176,33 @@ def _write_anndata(
     record: dict,
 ) -> None:
     """Write the AnnData: the expression file as it is stored, and what is joined to it."""
+    from anndata.io import write_elem
+
     shutil.copyfile(expression, path)
     with h5py.File(path, "r+") as file:
         spots, columns, spatial = _join_spots(file, account, tiles, record)
-        for name, values in columns.items():
-            anndata_file.add_column(file["obs"], name, values)
         if labels:
-            anndata_file.add_categories(
-                file["obs"], "annotation", [labels.get(spot) for spot in spots]
-            )
-        anndata_file.write(file["obsm"], "spatial", spatial)
+            columns["annotation"] = _categories([labels.get(spot) for spot in spots])
+        obs = file["obs"]
+        for name, values in columns.items():
+            write_elem(obs, name, values)
+        order = [*obs.attrs["column-order"], *columns]
+        obs.attrs["column-order"] = np.array(order, dtype=h5py.string_dtype())
+        write_elem(file["obsm"], "spatial", spatial)
         for part in ("options", "facts", "dropped"):
             del file["uns"][part]
-        anndata_file.write(file["uns"], "spatial", {slide: _spatial(tiles, geometry)})
+        write_elem(file["uns"], "spatial", {slide: _spatial(tiles, geometry)})
         # what it was made from stands at the root of the file, as in all products
         stored = {key: value for key, value in record.items() if key != KEY}
-        anndata_file.write(file["uns"], "st1k4m", _storable(stored))
+        write_elem(file["uns"], "st1k4m", _storable(stored))
+
+
+def _categories(labels: list[str | None]) -> "pd.Categorical":
+    """Return labels as categories in sorted order; None is missing."""
+    import pandas as pd
+
+    known = sorted({label for label in labels if label is not None})
+    return pd.Categorical(labels, pd.Index(known, dtype=object))
 
 
 def _join_spots(

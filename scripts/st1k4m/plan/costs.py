@@ -70,23 +70,24 @@ class Step:
 
 
 # Measured on generated slides of 300 spots x 16,000 genes to 4,900 x 36,601, 2,800 x 94,000,
-# 60,000 x 18,085 and 300,000 x 300, with images of 1 to 464 million pixels. The largest figures: a
-# count file of 1.1 GB with 93.5 million counts 10.0 s and 926 MB, one of 4.3 GB with 46.1 million
-# 6.7 s and 577 MB; tiles from 464 million pixels 7.6 s and 243 MB; any other step of any of these
-# slides 2.6 s and 435 MB. At rest: starting Python and the imports.
+# 60,000 x 18,085 and 300,000 x 300, with images of 1 to 464 million pixels. The largest figures:
+# tiles from 464 million pixels 7.6 s and 243 MB; any step but this and the counts 2.6 s, 435 MB.
+# Counts: 2,261 x 32,285 with 8.8 million counts 3.0 s and 514 MB; QC to writing of 150,000 x 18,085
+# with 54 million counts 9.1 s and 1,220 MB. Where some spots are dropped the counts of the others
+# are copied, so they are there twice: 16 bytes a count. At rest: starting Python and the imports.
 STEPS = {
     "count_expression": Step(
-        0.65,
-        {"counts_mb": 0.0005 + 1 / FILE_RATE, "nonzeros_m": 0.085, "spots_k": 0.004},
-        195,
-        {"nonzeros_m": 8.0, "spots_k": 0.5},
+        1.9,
+        {"counts_mb": 0.0005 + 1 / FILE_RATE, "nonzeros_m": 0.13, "spots_k": 0.015},
+        375,
+        {"nonzeros_m": 16.0, "spots_k": 0.8},
     ),
     "align_spots": Step(0.45, {"pixels_m": 0.0002, "spots_k": 0.0015}, 180, {"spots_k": 0.5}),
     "cut_tiles": Step(
         0.5, {"pixels_m": 0.017, "spots_k": 0.002}, 225, {"pixels_m": 0.08, "spots_k": 0.7}
     ),
     "build_anndata": Step(
-        0.4, {"nonzeros_m": 0.001, "spots_k": 0.004}, 160, {"nonzeros_m": 0.16, "spots_k": 1.0}
+        1.2, {"nonzeros_m": 0.001, "spots_k": 0.004}, 230, {"nonzeros_m": 0.16, "spots_k": 1.0}
     ),
     "fingerprint_slide": Step(1.2, {"spots_k": 0.006}, 230, {"spots_k": 0.5}),
     "draw_slide": Step(

@@ -146,6 +146,9 @@ def _cap_threads(threads: int) -> None:
     for pool in ("OMP", "OPENBLAS", "MKL", "NUMBA", "NUMEXPR"):
         os.environ[f"{pool}_NUM_THREADS"] = str(threads)
     os.environ["VIPS_CONCURRENCY"] = str(threads)
+    if not os.access(Path.home(), os.W_OK) and "XDG_CACHE_HOME" not in os.environ:
+        # Numba keeps what it compiled below the home folder, and fails where it cannot.
+        os.environ.setdefault("NUMBA_CACHE_DIR", os.path.abspath(".snakemake/numba"))
 
 
 def _peak_mb() -> float:
