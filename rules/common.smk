@@ -28,7 +28,7 @@ from st1k4m.export.options import CardOptions, StoreOptions
 from st1k4m.plan import costs
 from st1k4m.run import job, outputs, settings
 from st1k4m.run.products import read_origins
-from st1k4m.run.provenance import difference, digest_of, file_identity
+from st1k4m.run.provenance import difference, digest_of, file_identity, parameters_digest
 from st1k4m.run.steps import REVISIONS, SLIDE_STEPS, STEPS
 from st1k4m.source import catalogue, open_dataset, own_layout, selection
 
@@ -207,9 +207,20 @@ ASKED = {}
 
 
 def asked(step, **params):
-    """The params of a step of a slide, kept as well to compare finished products with them."""
+    """The params of a step of a slide, and what the products that it reads must be made with.
+
+    They are kept as well, to compare finished products with them.
+    """
     ASKED[step] = params
-    return params
+
+    def made_with(wildcards):
+        earlier = [name for name in STEPS[step].reads if name in ASKED]
+        return {
+            name: parameters_digest(values(name, wildcards.slide, without=job.NOT_OPTIONS))
+            for name in earlier
+        }
+
+    return params | {"made_with": made_with}
 
 
 def image_is_here(wildcards):
@@ -362,11 +373,13 @@ def wanted():
     ]
 
 
-def values(step, slide):
-    """The params of a step for one slide."""
+def values(step, slide, without=()):
+    """The params of a step for one slide, but those ``without``."""
     wildcards = SimpleNamespace(slide=slide)
     return {
-        name: value(wildcards) if callable(value) else value for name, value in ASKED[step].items()
+        name: value(wildcards) if callable(value) else value
+        for name, value in ASKED[step].items()
+        if name not in without
     }
 
 

@@ -264,7 +264,7 @@ WORKFLOW = [
     IMAGE("cut", partial(keep, 0.5), READ, "truncated PNG: .* rows could be read"),
     IMAGE("broken", partial(put_bytes, bytes(range(256)), 0.5), READ, "broken .*PNG: .* rows"),
     IMAGE("swapped", partial(shrink_to, 40, 30), ALIGN, "outside", "override|coordinate"),
-    ANNOTATION("error page", partial(write, PAGE), BUILD, "_anno.csv", "mend .* or remove it"),
+    ANNOTATION("error page", partial(write, PAGE), BUILD, "_anno.csv", "fix .* or remove it"),
 ]
 
 STEPS = [

@@ -37,7 +37,7 @@ FAULTS = {
     "meta: cut in a quote": (
         lambda data: write(data / META, (data / META).read_bytes()[:-2]),
         [],
-        r"line 2: .*mend the quotes",
+        r"line 2: .*fix the quotes",
     ),
     "meta: not UTF-8": (
         lambda data: edit(data / META, b"Demo_A", b"Demo_\xff"),
@@ -136,11 +136,11 @@ def test_fault_ends_the_run_before_it_begins(dataset, tmp_path, fault):
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        pytest.param(lambda text: text[: len(text) // 2], "mend it, or give refresh", id="cut"),
-        pytest.param(lambda text: b"", "no catalogue; mend it, or give refresh", id="empty"),
+        pytest.param(lambda text: text[: len(text) // 2], "fix it, or give refresh", id="cut"),
+        pytest.param(lambda text: b"", "no catalogue; fix it, or give refresh", id="empty"),
         pytest.param(
             lambda text: text.replace(b"Demo_A\tVisium", b"../Demo_A\tVisium"),
-            r"'\.\./Demo_A' is no plain file name; mend it",
+            r"'\.\./Demo_A' is no plain file name; fix it",
             id="name that leaves the folder",
         ),
     ],

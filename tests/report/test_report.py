@@ -229,7 +229,7 @@ def cohort(tmp_path, monkeypatch):
     rows = [{"slide": name, "tech": "Visium", "tissue": HOSTILE, "spots": 80} for name in names]
     report_data.make_products(tmp_path, "Slide_A", title=HOSTILE)
     report_data.draw(tmp_path, "Slide_A")
-    failure = {"slide": "Slide_B", "stage": "cut_tiles", "reason": HOSTILE, "hint": "mend it"}
+    failure = {"slide": "Slide_B", "stage": "cut_tiles", "reason": HOSTILE, "hint": "fix it"}
     for step, usage in (("cut_tiles", '{"seconds": 3.2, "peak_mb": 412}'), ("align_spots", "")):
         place = tmp_path / "logs" / step / "Slide_A.json"
         place.parent.mkdir(parents=True)
@@ -250,7 +250,7 @@ def test_report_has_a_row_for_every_slide(cohort):
     assert status == {"Slide_A": "done", "Slide_B": "failed", "Slide_C": "excluded"}
     assert rows["Slide_A"]["spots"] == 60
     assert rows["Slide_A"]["bytes"] > 1000
-    assert (rows["Slide_B"]["stage"], rows["Slide_B"]["hint"]) == ("cut_tiles", "mend it")
+    assert (rows["Slide_B"]["stage"], rows["Slide_B"]["hint"]) == ("cut_tiles", "fix it")
     assert rows["Slide_B"]["spots"] is None
 
 

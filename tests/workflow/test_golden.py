@@ -340,7 +340,7 @@ def find_raised(golden):
 
 
 def led_to(step):
-    """Return the step and those before it, whose new revision makes it anew as well."""
+    """Return the step and those before it, whose new revision makes it again as well."""
     if step in ("choose_panel", "calibrate_arrays"):
         return {step, *led_to("build_anndata")}
     if step not in STALE_AFTER:  # they follow all that is named before them

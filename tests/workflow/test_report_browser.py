@@ -42,7 +42,7 @@ def folder(tmp_path_factory):
                 seed=seed,
             )
             report_data.draw(folder, slide)
-    failure = {"slide": "Slide_4", "stage": "cut_tiles", "reason": HOSTILE, "hint": "mend it"}
+    failure = {"slide": "Slide_4", "stage": "cut_tiles", "reason": HOSTILE, "hint": "fix it"}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         report_data.finish(rows, failed=[failure], excluded=["Slide_5"])
@@ -219,7 +219,7 @@ def test_failed_slide_says_where_why_and_what_to_do(open_report):
     text = page.one(".failure").text
     assert "cut_tiles" in text
     assert HOSTILE in text
-    assert "mend it" in text
+    assert "fix it" in text
 
 
 def test_dataset_page_has_totals_failures_and_charts(open_report):

@@ -110,9 +110,9 @@ def test_a_bad_slide_leaves_the_others_and_runs_alone_when_mended(cluster, make_
     assert submitted(failed.stdout) == 1 + 3  # with the profile's two retries
 
     image.write_bytes(sound)
-    mended = runs.run(words)
-    assert mended.returncode == 0, mended.stdout
-    assert submitted(mended.stdout) == 1 + 1  # the slide, and relate_slides
+    repaired = runs.run(words)
+    assert repaired.returncode == 0, repaired.stdout
+    assert submitted(repaired.stdout) == 1 + 1  # the slide, and relate_slides
     assert {status for status, _ in states(tmp_path / "run").values()} == {"done"}
 
 

@@ -40,7 +40,7 @@ def read_annotation(path: str | Path) -> dict[str, str]:
     """
     path = Path(path)
     slide = path.name.removesuffix(SUFFIX)
-    hint = f"mend {path}, or remove it (with refresh=true): annotations are optional"
+    hint = f"fix {path}, or remove it (with refresh=true): annotations are optional"
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,7 +1,7 @@
 """What a slide costs in each step: one model, for the plan of a run and the resources of its jobs.
 
 Seconds and memory are linear in a few quantities that the catalogue tells or implies. The constants
-stand here and nowhere else; ``tests/benchmarks/bench_costs.py`` (`make bench`) measures them anew.
+stand here and nowhere else; ``tests/benchmarks/bench_costs.py`` (`make bench`) measures them again.
 Standard library only: it is imported at parse time.
 """
 

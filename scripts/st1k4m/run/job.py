@@ -26,7 +26,7 @@ from st1k4m.run.failures import (
 )
 from st1k4m.run.outputs import ensure_run_is_on, join_run, write_text
 from st1k4m.run.products import read_made
-from st1k4m.run.provenance import Made, check_reads, check_same, plain, sizes
+from st1k4m.run.provenance import Made, check_parameters, check_reads, check_same, plain, sizes
 from st1k4m.run.text import escape
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def run(
     slide
         Name of the slide; empty for a job over all slides.
     log_file
-        The job's log; written anew. Time and memory go into a JSON file of the same name.
+        The job's log, which replaces an earlier one. Time and memory go into a JSON file of the same name.
     attempt
         Which try this is. A :class:`SlideError` is final: a later try ends at once with it.
     threads
@@ -186,6 +186,9 @@ def run_script(step: str, job: Any) -> contextlib.AbstractContextManager[TextIO]
 #: Params that say where a file is, and so nothing about what is made of it; and what the catalogue
 #: says of the study, which the record states and which differs between a folder and a hub.
 PLACES = {"counts", "coord", "image", "annotation", "study"}
+#: Params that are not options of the step: places, what `Made` states apart, and what the products
+#: that are read must have been made with.
+NOT_OPTIONS = PLACES | {"revision", "inputs", "made_with"}
 
 
 def origins(step: str, job: Any, **reads: str | Sequence[str]) -> dict[str, Made]:
@@ -196,7 +199,8 @@ def origins(step: str, job: Any, **reads: str | Sequence[str]) -> dict[str, Made
     step
         The step.
     job
-        What the engine gives the script. All its params count but those that are places of files.
+        What the engine gives the script. All its params count but `NOT_OPTIONS`; ``made_with`` has,
+        by step, the digest of the options that a product which is read must be made with.
     **reads
         By step: the product of it that this job reads, or several.
 
@@ -218,13 +222,15 @@ def origins(step: str, job: Any, **reads: str | Sequence[str]) -> dict[str, Made
         for other in others:
             check_same(slide, first, found[name][1], other, read_made(other))
     digests = check_reads(slide, found)
+    for name, digest in job.params.get("made_with", {}).items():
+        if name in found:
+            check_parameters(slide, *found[name], digest)
     asked = statement(step, dict(job.params.items()), digests)
     return {name: made for name, (_, made) in found.items() if made} | {step: asked}
 
 
 def statement(step: str, params: Mapping[str, Any], reads: Mapping[str, str]) -> Made:
     """Say what a product of a step is made from, by the params of its rule."""
-    parameters = {name: value for name, value in params.items() if name not in PLACES}
-    revision, inputs = parameters.pop("revision"), parameters.pop("inputs", {})
-    inputs = {kind: sizes(identity) for kind, identity in inputs.items()}
-    return Made(step, revision, plain(parameters), inputs, dict(reads))
+    parameters = {name: value for name, value in params.items() if name not in NOT_OPTIONS}
+    inputs = {kind: sizes(identity) for kind, identity in params.get("inputs", {}).items()}
+    return Made(step, params["revision"], plain(parameters), inputs, dict(reads))

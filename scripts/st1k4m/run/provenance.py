@@ -74,6 +74,11 @@ def digest_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
 
 
+def parameters_digest(parameters: Mapping[str, Any]) -> str:
+    """Return a short name of a step's options, equal only for equal ones."""
+    return digest_of(json.dumps(plain(parameters), sort_keys=True))
+
+
 def plain(value: Any) -> Any:
     """Return a value as it is after it was written to JSON and read again."""
     return json.loads(json.dumps(value, sort_keys=True))
@@ -156,6 +161,18 @@ def check_reads(slide: str, made: Mapping[str, tuple[str, Made | None]]) -> dict
                     slide, path, f"was made from another {made[step][0]} than the one that is here"
                 )
     return digests
+
+
+def check_parameters(slide: str, path: str, made: Made | None, digest: str) -> None:
+    """Compare the options that a product was made with to those of this run.
+
+    Raises
+    ------
+    StaleProductError
+        Their `parameters_digest` is not ``digest``.
+    """
+    if made and parameters_digest(made.parameters) != digest:
+        raise StaleProductError(slide, path, "was made with other options than those of this run")
 
 
 def check_same(slide: str, first: str, made: Made | None, second: str, other: Made | None) -> None:

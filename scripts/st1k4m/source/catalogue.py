@@ -30,7 +30,7 @@ class Slide:
     ``spots`` and ``genes`` are declared by the meta table, 0 where it declares nothing. ``image``,
     ``counts``, ``coord`` and ``annotation`` are paths within the dataset, empty where the source
     has no such file; bytes are then 0. A sha256 is empty where the source does not tell it.
-    ``status`` is ``ok`` or the gravest code of `CODES`; ``reason`` says all that is odd.
+    ``status`` is ``ok`` or the most serious code in `CODES`; ``reason`` lists every problem.
 
     ``source`` counts the catalogue's sources from 0. ``layout`` is empty for a slide in the
     dataset's own layout; for others it is JSON: ``name`` of the layout, and what
@@ -72,7 +72,7 @@ class Slide:
     layout: str = ""
 
 
-#: status of a row whose source disagrees with itself, gravest first
+#: status of a row whose source disagrees with itself, the most serious first
 CODES = {
     "no_row": "files without a row in the meta table",
     "missing_file": "in the meta table, but a file is missing",
@@ -242,7 +242,7 @@ def read(path: str | os.PathLike) -> Catalogue:
     CatalogueError
         A line is not as `write` writes it: named, with its number.
     """
-    hint = "mend it, or give refresh=true to make it anew"
+    hint = "fix it, or give refresh=true to make it again"
     head: dict[str, list[str]] = {"dataset": [], "revision": [], "note": []}
     slides: dict[str, Slide] = {}
     columns = None

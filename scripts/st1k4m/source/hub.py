@@ -99,7 +99,7 @@ def list_hub(repo: str, revision: str) -> tuple[str, Listing]:
 def _list_tree(repo: str, revision: str) -> Listing:
     """List the files of a revision, page by page.
 
-    Not by the client's ``list_repo_tree``, which waits for ever where a hub stalls.
+    Not by the client's ``list_repo_tree``: it has no timeout, and can hang.
     """
     from huggingface_hub import constants, hf_raise_for_status
     from huggingface_hub.utils import build_hf_headers, http_backoff

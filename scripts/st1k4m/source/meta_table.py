@@ -89,11 +89,11 @@ def read_table(table: str, content: bytes) -> list[tuple[int, dict[str, str]]]:
                 clean = {key: collapse_blanks(cell) for key, cell in row.items() if key != "slide"}
                 rows.append((line, {"slide": row["slide"], **clean}))
     except csv.Error as error:
-        raise CatalogueError(f"{table}, line {start}: {error}; mend the quotes there") from None
+        raise CatalogueError(f"{table}, line {start}: {error}; fix the quotes there") from None
     if faults:
         more = f"\n  and {len(faults) - 20} more" if len(faults) > 20 else ""
         raise CatalogueError(
-            f"{table} has rows that cannot be used; mend or remove them:\n  "
+            f"{table} has rows that cannot be used; fix or remove them:\n  "
             + "\n  ".join(faults[:20])
             + more
         )

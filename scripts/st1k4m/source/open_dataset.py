@@ -88,7 +88,7 @@ def load(
     path
         The catalogue's file.
     refresh
-        Make it anew even if it is there.
+        Make it again even if it is there.
     checksums
         Read all files of a folder for their sha256. A hub tells those of its large files.
     tell
@@ -110,7 +110,7 @@ def load(
             raise CatalogueError(
                 f"{path} is the catalogue of {catalogue.dataset}, not of {AND.join(datasets)}: the "
                 "products beside it are that dataset's. Work in another directory (--directory), "
-                "or give refresh=true to make the catalogue anew here"
+                "or give refresh=true to make the catalogue again here"
             )
         _refuse_changed_tables(catalogue)
         return catalogue

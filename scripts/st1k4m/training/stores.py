@@ -88,7 +88,7 @@ def find_store(path: str | Path, slide: str) -> Store:
 class OpenStores:
     """Tile stores opened when they are read, at most ``most`` of them at a time.
 
-    Files are opened anew in every process, so it may be handed to worker processes.
+    Files are opened in every process, so it may be handed to worker processes.
 
     Parameters
     ----------
