@@ -54,8 +54,8 @@ def run(
     slide
         Name of the slide; empty for a job over all slides.
     log_file
-        The job's log, which replaces an earlier one. Time and memory go into a JSON file of the same
-        name.
+        The job's log, which replaces an earlier one. A JSON file of the same name takes the job's
+        time and memory.
     attempt
         Which try this is. A :class:`SlideError` is final: a later try ends at once with it.
     threads
