@@ -1,4 +1,4 @@
-"""Join what was measured of a baseline's encoders into one table and one file of all numbers."""
+"""Join the scores of a baseline's encoders into one table and one file of all numbers."""
 
 from st1k4m.run import job
 

@@ -1,4 +1,4 @@
-"""List every slide of the catalogue with its state, and total what was found."""
+"""List every slide of the catalogue with its status, and write the totals."""
 
 from st1k4m.run import job
 

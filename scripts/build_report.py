@@ -1,4 +1,4 @@
-"""Assemble the report from what was drawn of each slide."""
+"""Assemble the report from the page and the images of each slide."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Learn where every barcode of a Visium array is, from all slides together."""
+"""Compute the array position of every Visium barcode from all slides together."""
 
 from st1k4m.run import job
 

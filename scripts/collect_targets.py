@@ -1,4 +1,4 @@
-"""Choose the genes of a baseline, and gather the expression of its spots."""
+"""Choose the genes of a baseline, and collect the expression of its spots."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Read the counts of one slide, drop spots by its options, normalise, find variable genes."""
+"""Read the counts of one slide, filter its spots, normalise, find variable genes."""
 
 from st1k4m.run import job
 

@@ -1,4 +1,4 @@
-"""Cut the tiles of one slide out of its image."""
+"""Cut the tiles of one slide from its image."""
 
 from st1k4m.run import job
 

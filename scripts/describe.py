@@ -1,4 +1,4 @@
-"""Print what each slide of one's own was recognised as, from which files, and what is missing."""
+"""Print the recognised layout, the files and the missing parts of each of the user's slides."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Describe the results as one dataset: the card, and Croissant."""
+"""Write the dataset card and the Croissant description of the results."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ with job.run_script("describe_collection", snakemake):
     from st1k4m.export.options import CardOptions
 
     def by_name(kind):
-        """Return the products of a kind by the names that the configuration gives them."""
+        """Return the products of a kind by their names in the configuration."""
         return dict(zip(snakemake.params[kind], given[kind], strict=True))
 
     describe_collection.describe_collection(

@@ -1,8 +1,8 @@
-"""Turn the tiles of one slide into features with one encoder."""
+"""Compute the features of one slide's tiles with one encoder."""
 
 from st1k4m.run import job
 
-# Not as a slide's step: a slide without these features is as done as any other.
+# Not `run_script`: a slide is complete without these features, so a failure must not fail it.
 with job.run(
     "embed_tiles",
     "",

@@ -1,4 +1,4 @@
-"""Fetch the image of one slide from the hub, verified; a broken transfer is continued."""
+"""Fetch the image of one slide from the hub and verify it; resume a broken transfer."""
 
 from st1k4m.run import job
 

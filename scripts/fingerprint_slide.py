@@ -1,4 +1,4 @@
-"""Take the fingerprint of a slide, which tells its section again under another name."""
+"""Compute the fingerprint of a slide, which identifies its section under any other name."""
 
 from st1k4m.run import job
 

@@ -1,4 +1,4 @@
-"""Split the slides into parts that share no relation the split promises to keep."""
+"""Split the slides into parts; slides with a relation that the split respects stay together."""
 
 from st1k4m.run import job
 

@@ -1,4 +1,4 @@
-"""Print what the selected slides will cost, from the catalogue alone."""
+"""Print the estimated bytes and hours of the selected slides, from the catalogue alone."""
 
 from pathlib import Path
 

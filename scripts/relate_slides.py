@@ -1,4 +1,4 @@
-"""Say of all slides who is related to whom."""
+"""Find the relations between all slides."""
 
 import os
 

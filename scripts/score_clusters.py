@@ -1,4 +1,4 @@
-"""Score how the labels of each slide stand apart in one encoder's features."""
+"""Score how well one encoder's features separate the labels of each slide."""
 
 from st1k4m.run import job
 

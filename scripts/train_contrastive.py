@@ -1,4 +1,4 @@
-"""Train tiles and expression to meet, and measure retrieval on the parts held out."""
+"""Train a joint embedding of tiles and expression; measure retrieval on the held-out parts."""
 
 from pathlib import Path
 

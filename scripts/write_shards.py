@@ -1,4 +1,4 @@
-"""Write the part of one job of a set of shards."""
+"""Write one job's part of a set of shards."""
 
 from st1k4m.run import job
 

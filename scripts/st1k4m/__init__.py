@@ -1,7 +1,7 @@
-"""Read, align and cut the slides of STimage-1K4M; knows nothing of Snakemake.
+"""Read, align and cut the slides of STimage-1K4M; independent of Snakemake.
 
-``read_counts``, ``TileStore`` and ``Collection`` are what other programs use. They are loaded when
-they are first used, so that ``import st1k4m`` costs nothing.
+``read_counts``, ``TileStore`` and ``Collection`` are the public interface. They are loaded at
+their first use, so ``import st1k4m`` is fast.
 """
 
 import importlib

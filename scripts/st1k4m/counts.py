@@ -1,4 +1,4 @@
-"""The old place of `read_counts`, kept for programs that import it from here."""
+"""The old import path of `read_counts`, kept for existing programs."""
 
 from st1k4m.expression.dense_csv import Counts, read_counts
 

@@ -1,16 +1,16 @@
-"""What can be wrong with a user's data, configuration or transfer, in words for people."""
+"""Exceptions with messages for the user: about data, the configuration and transfers."""
 
 
 class CatalogueError(Exception):
-    """No catalogue can be had; the message says why and what to do."""
+    """The catalogue cannot be made or read; the message gives the reason and what to do."""
 
 
 class ConfigError(Exception):
-    """The configuration, or a table it names, cannot be used; the message lists every fault."""
+    """The configuration or a table that it names is invalid; the message lists every fault."""
 
 
 class TransferError(Exception):
-    """The file cannot be had; ``reason`` says why and ``hint`` what to do."""
+    """The file cannot be downloaded; ``reason`` says why and ``hint`` what to do."""
 
     def __init__(self, reason: str, hint: str) -> None:
         super().__init__(reason, hint)
@@ -19,7 +19,7 @@ class TransferError(Exception):
 
 
 class SlideError(Exception):
-    """Data of one slide that cannot be used as it is; fails that slide and no other.
+    """Data of one slide cannot be used; the error fails this slide only.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class SlideError(Exception):
 
 
 class StaleProductError(SlideError):
-    """A product of an earlier run that does not fit the others; it is removed, and made again.
+    """A product of an earlier run does not fit the others; it is removed and made again.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class StaleProductError(SlideError):
     path
         The product.
     why
-        What does not fit, after the path.
+        What does not fit: the end of the sentence that begins with the path.
     """
 
     def __init__(self, slide: str, path: str, why: str) -> None:
@@ -60,4 +60,4 @@ class StaleProductError(SlideError):
 
 
 class RunOverError(Exception):
-    """Another run began in this folder: what a job of the earlier one makes is left out."""
+    """A newer run began in this folder; a job of the earlier run must not write its products."""

@@ -57,12 +57,12 @@ FAULTS = {
     "meta: name that leaves the folder": (
         lambda data: edit(data / META, b"Demo_A", b"../../Demo_A"),
         [],
-        r"line 2: slide '\.\./\.\./Demo_A' is no plain file name",
+        r"line 2: slide '\.\./\.\./Demo_A' is not a plain file name",
     ),
     "meta: name that is a command": (
         lambda data: edit(data / META, b"Demo_A", b"$(touch x)"),
         [],
-        r"line 2: slide '\$\(touch x\)' is no plain file name",
+        r"line 2: slide '\$\(touch x\)' is not a plain file name",
     ),
     "meta: oversized name": (
         lambda data: edit(data / META, b"Demo_A", b"D" * 5000),
@@ -140,7 +140,7 @@ def test_fault_ends_the_run_before_it_begins(dataset, tmp_path, fault):
         pytest.param(lambda text: b"", "no catalogue; fix it, or give refresh", id="empty"),
         pytest.param(
             lambda text: text.replace(b"Demo_A\tVisium", b"../Demo_A\tVisium"),
-            r"'\.\./Demo_A' is no plain file name; fix it",
+            r"'\.\./Demo_A' is not a plain file name; fix it",
             id="name that leaves the folder",
         ),
     ],

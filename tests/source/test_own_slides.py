@@ -311,7 +311,7 @@ TABLES = [
     ("slide\tpath\tpath\n", "the column 'path' is there twice"),
     ("slide\tpath\n", "has no slide"),
     ("", "has no slide"),
-    ("slide\tpath\na b\t/x\n", "line 2: slide 'a b' is no plain file name"),
+    ("slide\tpath\na b\t/x\n", "line 2: slide 'a b' is not a plain file name"),
     ("slide\tpath\nA\t/x\nA\t/y\n", "line 3: slide 'A' is on line 2 already"),
     ("slide\tpath\nA\n", "line 2: 1 fields where the header has 2"),
     ("slide\tpath\nA\t\n", "line 2: slide A has no path"),
