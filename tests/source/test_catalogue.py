@@ -328,7 +328,10 @@ def test_text_of_the_dataset_cannot_break_the_table(tmp_path):
     [
         (lambda text: text.replace("\tST\t", "\t"), r"line 5: 31 fields where 32 are expected"),
         (lambda text: text.replace("\t500\t", "\tlots\t"), r"line 5: .*'lots'"),
-        (lambda text: text.replace("\na\t", "\n../a\t"), r"line 5: '../a' is not a plain file name"),
+        (
+            lambda text: text.replace("\na\t", "\n../a\t"),
+            r"line 5: '../a' is not a plain file name",
+        ),
         (lambda text: text.replace("tissue", "organ"), r"line 4: not this version's columns"),
         (lambda text: "", "names no dataset"),
     ],
