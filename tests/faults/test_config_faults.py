@@ -52,7 +52,7 @@ FAULTS = {
     "meta: unknown technology": (
         lambda data: edit(data / META, b'"Visium"', b'"Xenium"'),
         [],
-        "line 2: tech 'Xenium' is none of ST, Visium, VisiumHD",
+        "line 2: tech 'Xenium' is not one of ST, Visium, VisiumHD",
     ),
     "meta: name that leaves the folder": (
         lambda data: edit(data / META, b"Demo_A", b"../../Demo_A"),
@@ -93,7 +93,7 @@ FAULTS = {
     "config: unknown slide": (
         lambda data: None,
         ["exclude={Demo_B: lost}"],
-        "exclude: 'Demo_B' is not in the catalogue; there is Demo_A",
+        "exclude: 'Demo_B' is not in the catalogue; the catalogue has Demo_A",
     ),
     "config: missing table": (
         lambda data: None,
@@ -136,8 +136,8 @@ def test_fault_ends_the_run_before_it_begins(dataset, tmp_path, fault):
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        pytest.param(lambda text: text[: len(text) // 2], "fix it, or give refresh", id="cut"),
-        pytest.param(lambda text: b"", "no catalogue; fix it, or give refresh", id="empty"),
+        pytest.param(lambda text: text[: len(text) // 2], "fix it, or run with refresh", id="cut"),
+        pytest.param(lambda text: b"", "no header row; fix it, or run with refresh", id="empty"),
         pytest.param(
             lambda text: text.replace(b"Demo_A\tVisium", b"../Demo_A\tVisium"),
             r"'\.\./Demo_A' is not a plain file name; fix it",

@@ -208,7 +208,7 @@ HEADER = ",".join(own_layouts.COLUMNS)
 # Lines of tissue_positions.csv, and what is said of them.
 POSITIONS = [
     ("", "is empty"),
-    (HEADER + "\n", "holds no spot"),
+    (HEADER + "\n", "has no spot"),
     (HEADER.replace("array_row", "row") + "\nA,1,2,3,4,5\n", "no column array_row; the header is"),
     (HEADER + "\nA,1,2,3,4\n", "line 2: 5 fields where 6 are expected"),
     (HEADER + "\nA,1,2,3,4,x\n", "line 2: pxl_col_in_fullres is 'x', expected a finite number"),
@@ -218,7 +218,7 @@ POSITIONS = [
     (HEADER + "\nA,1,-2,3,4,5\n", "array_row of spot A is -2"),
     (HEADER + "\nA,1,2,3.5,4,5\n", "array_col of spot A is 3.5"),
     (HEADER + "\nA,1,2,3,4,5\nA,1,2,4,4,5\n", "line 3: barcode 'A' is on line 2 already"),
-    (HEADER + "\n,1,2,3,4,5\n", "line 2: there is no barcode"),
+    (HEADER + "\n,1,2,3,4,5\n", "line 2: the barcode is empty"),
 ]
 
 
@@ -236,7 +236,7 @@ SPOTS = "x\ty\tnew_x\tnew_y\tpixel_x\tpixel_y\tselected\n"
 SPOT_FILES = [
     ("x\ty\tz\n1\t2\t3\n", "line 2: '1' is not a position such as 10x13"),
     ("a\tb\n1\t2\n", "no columns pixel_x and pixel_y"),
-    (SPOTS, "holds no spot"),
+    (SPOTS, "has no spot"),
     (SPOTS + "1\t2\t1\t2\t3\t4\n", "line 2: 6 fields where 7 are expected"),
     (SPOTS + "1\t2\t1\t2\t3\tx\t1\n", "line 2: pixel_y is 'x'"),
     (SPOTS + "1\t2\t1\t2\t3\t4\tmaybe\n", "line 2: selected is 'maybe', expected 0 or 1"),
@@ -287,7 +287,7 @@ def test_positions_and_image_of_an_h5ad(align, tmp_path):
     assert spots["selected"].tolist() == (table["in_tissue"] == 1).tolist()
     del adata.uns["spatial"]["lib"]["images"]["hires"]
     adata.write_h5ad(tmp_path / "a.h5ad")
-    with pytest.raises(SlideError, match="holds no image"):
+    with pytest.raises(SlideError, match="has no image"):
         align(tmp_path / "a.h5ad", tech="Visium")
     del adata.obsm["spatial"]
     adata.write_h5ad(tmp_path / "a.h5ad")

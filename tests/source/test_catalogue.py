@@ -185,7 +185,7 @@ def test_byte_order_mark_crlf_and_a_missing_last_newline_are_fine():
 )
 def test_a_name_that_is_no_file_name_is_refused_with_its_row(name):
     content = meta('"fine",human,brain,,"two\nlines",,,,ST,,', f'"{name}",human,brain,,,,,,ST,,')
-    with pytest.raises(CatalogueError, match=r"meta/m\.csv has rows(.|\n)*line 4: slide"):
+    with pytest.raises(CatalogueError, match=r"meta/m\.csv has invalid rows(.|\n)*line 4: slide"):
         assembled(content)
 
 
@@ -195,7 +195,7 @@ def test_all_bad_rows_are_named_at_once():
         assembled(content)
     message = str(error.value)
     assert "line 2: slide 'a b'" in message
-    assert "line 3: tech 'Slide-seq' is none of ST, Visium, VisiumHD" in message
+    assert "line 3: tech 'Slide-seq' is not one of ST, Visium, VisiumHD" in message
     assert "line 4: 2 fields, the header has 11" in message
 
 
@@ -276,7 +276,7 @@ def test_declared_numbers_are_held_to_the_size_of_the_file(size, status):
 
 def test_a_declared_number_that_is_none_is_said():
     row = assembled(meta({"slide": "a", "spot_num": "many"}), files_of("a")).slides["a"]
-    assert (row.spots, row.status, row.reason) == (0, "declared", "spot_num 'many' is no number")
+    assert (row.spots, row.status, row.reason) == (0, "declared", "spot_num 'many' is not a number")
 
 
 def test_files_of_no_slide_are_counted_and_named(tmp_path):
@@ -332,8 +332,8 @@ def test_text_of_the_dataset_cannot_break_the_table(tmp_path):
             lambda text: text.replace("\na\t", "\n../a\t"),
             r"line 5: '../a' is not a plain file name",
         ),
-        (lambda text: text.replace("tissue", "organ"), r"line 4: not this version's columns"),
-        (lambda text: "", "names no dataset"),
+        (lambda text: text.replace("tissue", "organ"), r"line 4: not the columns of this version"),
+        (lambda text: "", "is not a catalogue"),
     ],
 )
 def test_a_damaged_catalogue_is_refused_with_its_line(tmp_path, damage, said):
@@ -455,8 +455,8 @@ def test_unknown_names_are_listed_all_with_what_is_close(three):
     with pytest.raises(ValueError) as error:
         selection.select(three, {"tech": ["visium"], "tissue": ["brian"]}, {"d": "x"})
     message = str(error.value)
-    assert "select: tech: 'visium' is not in the catalogue; there is Visium" in message
-    assert "select: tissue: 'brian' is not in the catalogue; there is brain" in message
+    assert "select: tech: 'visium' is not in the catalogue; the catalogue has Visium" in message
+    assert "select: tissue: 'brian' is not in the catalogue; the catalogue has brain" in message
     assert "exclude: 'd' is not in the catalogue" in message
 
 

@@ -79,7 +79,7 @@ def test_a_bin_is_chosen(tmp_path):
         section = own_layouts.make_section(hd=True, bin_um=size)
         own_layouts.write_outs(tmp_path / "outs", section, bin_um=size)
     found = find(tmp_path / "outs")
-    assert "bins of 2, 16, 24 um; choose one in column bin" in found.missing["counts"]
+    assert "bins of 2, 16, 24 um; choose a size in column bin" in found.missing["counts"]
     chosen = find(tmp_path / "outs", bin="24")
     assert "square_024um" in chosen.parts["counts"]["matrix"]
     assert "no bin of 8 um" in find(tmp_path / "outs", bin="8").missing["coord"]
@@ -108,7 +108,7 @@ def test_samples_side_by_side_are_told_apart_by_their_prefix(version, matrix, tm
     check(find(tmp_path / "geo", prefix="GSM2_"), other, False, tmp_path)
     found = find(tmp_path / "geo")
     assert (
-        "several samples (GSM1_A, GSM2_B); name the slide's in the column prefix"
+        "several samples (GSM1_A, GSM2_B); choose the slide's with the column prefix"
         in (found.missing["counts"])
     )
 
@@ -221,9 +221,9 @@ def test_what_is_missing_is_said_with_the_place(matrix, left_out, kinds, says, t
 def test_unknown_and_absent_folders(tmp_path):
     assert "does not exist" in find(tmp_path / "nothing").missing["counts"]
     (tmp_path / "empty").mkdir()
-    assert "holds no file" in find(tmp_path / "empty").missing["image"]
+    assert "has no file" in find(tmp_path / "empty").missing["image"]
     own_layouts.write(tmp_path / "other/a.txt", b"hello\n")
-    assert "is none of the known layouts" in find(tmp_path / "other").missing["coord"]
+    assert "has no known layout" in find(tmp_path / "other").missing["coord"]
     own_layouts.write(tmp_path / "broken.tar.gz", b"\x1f\x8b no archive")
     assert "cannot be read as an archive" in find(tmp_path / "broken.tar.gz").missing["counts"]
 
@@ -284,7 +284,7 @@ def test_an_h5ad_needs_its_technology(tmp_path):
     own_layouts.write(tmp_path / "a.h5ad", b"\x89HDF")
     (tmp_path / "t.tsv").write_text("slide\tpath\nA\ta.h5ad\n")
     row = from_table(tmp_path / "t.tsv").slides["A"]
-    assert row.reason == "the technology is not known from the files; give it in column tech"
+    assert row.reason == "the files do not show the technology; give it in column tech"
     (tmp_path / "t.tsv").write_text("slide\tpath\ttech\nA\ta.h5ad\tVisium\n")
     assert from_table(tmp_path / "t.tsv").slides["A"].status == "ok"
 
@@ -308,17 +308,17 @@ def test_st_with_several_of_a_kind_or_none(tmp_path):
 TABLES = [
     ("slide\n", "no column path"),
     ("path\tslide\timmage\n", "'immage' is not a column of a table of slides; did you mean image?"),
-    ("slide\tpath\tpath\n", "the column 'path' is there twice"),
+    ("slide\tpath\tpath\n", "the column 'path' occurs twice"),
     ("slide\tpath\n", "has no slide"),
     ("", "has no slide"),
     ("slide\tpath\na b\t/x\n", "line 2: slide 'a b' is not a plain file name"),
     ("slide\tpath\nA\t/x\nA\t/y\n", "line 3: slide 'A' is on line 2 already"),
     ("slide\tpath\nA\n", "line 2: 1 fields where the header has 2"),
     ("slide\tpath\nA\t\n", "line 2: slide A has no path"),
-    ("slide\tpath\ttech\nA\t/x\tXenium\n", "tech 'Xenium' is none of ST, Visium, VisiumHD"),
+    ("slide\tpath\ttech\nA\t/x\tXenium\n", "tech 'Xenium' is not one of ST, Visium, VisiumHD"),
     ("slide\tpath\tbin\nA\t/x\t8um\n", "bin '8um' is not a whole number of micrometres"),
     ("slide\tpath\tscale\timage\nA\t/x\t-1\ti.png\n", "scale '-1' is not a number above 0"),
-    ("slide\tpath\tscale\nA\t/x\t0.5\n", "scale speaks of the image in column image"),
+    ("slide\tpath\tscale\nA\t/x\t0.5\n", "scale is given for the image in column image"),
 ]
 
 
@@ -367,7 +367,7 @@ def test_a_link_to_a_folder_above_is_followed_once(tmp_path):
 def test_two_runs_in_one_folder_are_several_samples(tmp_path):
     for name in ("liver", "lung"):
         own_layouts.write_outs(tmp_path / f"runs/{name}/outs", SECTION)
-    assert "holds several samples (liver, lung)" in find(tmp_path / "runs").missing["counts"]
+    assert "has several samples (liver, lung)" in find(tmp_path / "runs").missing["counts"]
     check(find(tmp_path / "runs", prefix="lung"), SECTION, False, tmp_path)
 
 

@@ -12,7 +12,9 @@ def test_all_faults_in_one_message_without_traceback(tmp_path, run_workflow):
     assert done.returncode != 0
     assert "tiles.sise: no such option; did you mean tiles.size?" in done.stdout
     assert "tiles.edge: found 'cut', expected one of pad, drop" in done.stdout
-    assert "'Demo_Breast_SX' is not in the catalogue; there is Demo_Breast_ST" in done.stdout
+    assert (
+        "'Demo_Breast_SX' is not in the catalogue; the catalogue has Demo_Breast_ST" in done.stdout
+    )
     assert "'Nobody' is not in the catalogue" in done.stdout
     assert "Traceback" not in done.stdout
 

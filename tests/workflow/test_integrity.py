@@ -292,7 +292,7 @@ def test_a_path_with_braces_is_refused_in_a_sentence(tmp_path):
     folder.mkdir()
     done = runs.run(runs.command(tmp_path / "run", "-n", "--config", f"dataset={folder}"))
     assert done.returncode != 0
-    assert "has braces, which Snakemake takes for wildcards; rename the folder" in done.stdout
+    assert "has braces, which Snakemake reads as wildcards; rename the folder" in done.stdout
 
 
 def test_products_carry_what_they_were_made_from(sound_run):

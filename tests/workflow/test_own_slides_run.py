@@ -164,7 +164,7 @@ def test_the_same_command_builds_nothing_again_and_a_changed_file_its_slide(both
     assert "count_expression" in changed.stdout
     table(folder / "mine.tsv", [*own_rows, {"slide": "Own_C", "path": folder / "outs"}])
     refused = run(folder / "own", folder / "mine.tsv", "-n")
-    assert "has changed since the catalogue was made; give refresh=true" in refused.stdout
+    assert "has changed since the catalogue was made; run once with refresh=true" in refused.stdout
 
 
 def test_one_name_in_two_sources_is_refused(both, tmp_path):

@@ -1,4 +1,4 @@
-"""Bring a dataset's meta table and its files together: one row per slide, every odd thing said."""
+"""Join a dataset's meta table with its files: one row per slide, with every discrepancy."""
 
 from collections import Counter, defaultdict
 from typing import NamedTuple
@@ -7,20 +7,20 @@ from st1k4m.dataset import KINDS, TECHS, check_name
 from st1k4m.source.catalogue import CODES, Catalogue, Slide
 from st1k4m.source.meta_table import META_COLUMNS, collapse_blanks, read_table
 
-#: Bytes that one cell of a dense count file can take with its comma, on average over a file:
-#: `0,` is the least; the published files stay below 5 (zeros printed `0.0`).
+#: Least and most bytes of one cell of a dense count file with its comma, on average over a file:
+#: `0,` is the least; the published files stay below 5 (zeros printed as `0.0`).
 CELL_BYTES = (2, 8)
 
 
 class Entry(NamedTuple):
-    """What a source tells of a file: bytes; sha256 and git's object id where it does."""
+    """What a source states of a file: size in bytes; sha256 and git's object id, or empty."""
 
     bytes: int
     sha256: str = ""
     oid: str = ""
 
 
-#: By path within the dataset.
+#: Path within the dataset: its entry.
 Listing = dict[str, Entry]
 
 
@@ -32,7 +32,7 @@ def assemble(
     Parameters
     ----------
     dataset, revision
-        For the catalogue's head.
+        Of the catalogue's head.
     listing
         All files of the dataset.
     table, content
@@ -41,7 +41,7 @@ def assemble(
     Returns
     -------
     Catalogue
-        A row for each slide of the table and for each slide that only has files.
+        One row for each slide of the table and for each slide that has files only.
     """
     rows = read_table(table, content)
     files = _Files(listing, {cells["slide"] for _, cells in rows})
@@ -61,7 +61,7 @@ def assemble(
             if value.isascii() and value.isdigit():
                 setattr(slides[name], key, int(value))
             elif value:
-                oddities[name].append(("declared", f"{column} {value!r} is no number"))
+                oddities[name].append(("declared", f"{column} {value!r} is not a number"))
     for row in slides.values():
         oddities[row.slide] += _attach(row, files)
     for tech, name in sorted(files.orphans()):
@@ -82,7 +82,7 @@ def assemble(
 
 
 class _Files:
-    """The listing by kind and slide; remembers what was asked for."""
+    """The listing by kind and slide; ``unclaimed`` are the paths that no slide has claimed."""
 
     def __init__(self, listing: Listing, slides: set[str]) -> None:
         self.listing = listing
@@ -96,7 +96,7 @@ class _Files:
                 self.folded[kind, name.lower()].append(name)
 
     def find(self, kind: str, slide: str, tech: str) -> tuple[str, list[tuple[str, str]]]:
-        """Path of a slide's file, empty if there is none, and what is odd about its place."""
+        """Return the path of a slide's file, empty if there is none, and problems of its place."""
         odd = []
         name = slide
         if (kind, slide) not in self.places:
@@ -114,14 +114,14 @@ class _Files:
         return path, odd
 
     def orphans(self) -> set[tuple[str, str]]:
-        """(technology, name) of counts, coordinates and images that no slide has claimed."""
+        """Return (technology, name) of counts, coordinates and images that no slide has claimed."""
         found = set()
         for path in self.unclaimed:
             found |= {(tech, name) for kind, tech, name in _parse(path) if kind != "annotation"}
         return found
 
     def strays(self) -> list[str]:
-        """One line about the files that belong to no slide, by folder."""
+        """Return one line about the files that belong to no slide, counted by folder."""
         if not self.unclaimed:
             return []
         folders = Counter(path.rpartition("/")[0] or "." for path in self.unclaimed)
@@ -132,7 +132,7 @@ class _Files:
 
 
 def _parse(path: str) -> list[tuple[str, str, str]]:
-    """(kind, technology, slide) of a path in the layout; an annotation's technology is empty."""
+    """Return (kind, technology, slide) of a path; an annotation's technology is empty."""
     parts = path.split("/")
     for kind, (folder, suffix) in KINDS.items():
         if parts[-1].endswith(suffix) and parts[-1] != suffix:
@@ -145,13 +145,13 @@ def _parse(path: str) -> list[tuple[str, str, str]]:
 
 
 def _is_known(path: str) -> bool:
-    """Files that are no slide's and need no mention: the meta folder, the card, hidden files."""
+    """Return whether a path is not a slide's file by design: meta folder, card, hidden file."""
     name = path.rstrip("/").rpartition("/")[2]
     return path.startswith("meta/") or name.startswith(".") or path == "README.md"
 
 
 def _attach(row: Slide, files: _Files) -> list[tuple[str, str]]:
-    """Give the row its files; return what is odd."""
+    """Set the files of a row; return the problems found."""
     odd = []
     for kind in KINDS:
         path, oddities = files.find(kind, row.slide, row.tech)
@@ -166,7 +166,7 @@ def _attach(row: Slide, files: _Files) -> list[tuple[str, str]]:
     cells = row.spots * row.genes
     if row.counts and cells:
         least = CELL_BYTES[0] * cells
-        # ids and gene names come on top; 300 bytes each is beyond any seen
+        # plus ids and gene names: 300 bytes for each is more than in any known file
         most = CELL_BYTES[1] * cells + 300 * (row.spots + row.genes + 1)
         if not least <= row.counts_bytes <= most:
             declared = f"{row.spots} spots x {row.genes} genes declared"

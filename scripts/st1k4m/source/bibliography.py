@@ -3,26 +3,27 @@
 import re
 from collections.abc import Iterable
 
-#: An entry runs to the next line that begins one.
+#: An entry ends before the next line that begins an entry.
 ENTRY = re.compile(r"^[ \t]*@\w+\s*\{.*?(?=^[ \t]*@\w+\s*\{|\Z)", re.MULTILINE | re.DOTALL)
 PMID = re.compile(r"\bpmid\s*=\s*[{\"']?\s*(\d+)", re.IGNORECASE)
 KEY = re.compile(r"@\w+\s*\{\s*([^,\s}]+)")
 
 
 def citations(bib: str, pmids: Iterable[str]) -> str:
-    """Choose the entries of the studies.
+    """Choose the BibTeX entries of the studies.
 
     Parameters
     ----------
     bib
-        BibTeX of all studies, keyed through pmid: by a field ``pmid``, or by the entry's key.
+        BibTeX of all studies; the pmid of an entry is in its field ``pmid`` or in its key.
     pmids
-        As the catalogue has them: a number, several separated by commas, or empty.
+        Cells of the catalogue: a number, several numbers separated by commas, or empty.
 
     Returns
     -------
     str
-        The entries in the order of ``bib``, each once, then a comment for each pmid without one.
+        The entries in the order of ``bib``, each once; then a comment for each pmid that has no
+        entry.
     """
     wanted = {number for pmid in pmids for number in re.findall(r"\d+", pmid)}
     chosen, found = [], set()

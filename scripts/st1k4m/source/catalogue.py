@@ -1,7 +1,7 @@
-"""The slide table: the lock file of the data. Standard library only; read at parse time.
+"""The table of slides: the lock file of the data. Standard library only; read at parse time.
 
-A catalogue is made once from a folder or a hub (`st1k4m.reconcile`, `st1k4m.hub`) and read by
-every process afterwards, so reading opens one file and touches neither network nor folders.
+A catalogue is made once from its sources (`st1k4m.source.open_dataset`). Every later process reads
+it: this opens one file and uses neither the network nor the folders of the data.
 """
 
 import json
@@ -16,7 +16,7 @@ from st1k4m.errors import CatalogueError
 from st1k4m.run.outputs import write_text
 
 log = logging.getLogger(__name__)
-#: Where the demo is generated and where downloads go, below the working directory.
+#: Folders of the generated demo and of downloads, below the working directory.
 DEMO = "resources/demo"
 FILES = "resources/files"
 #: Stands between the names of several sources.
@@ -25,17 +25,17 @@ AND = " + "
 
 @dataclass(slots=True)
 class Slide:
-    """One row: what the source says of a slide before any of its files is opened.
+    """One row: what is known of a slide before any of its files is opened.
 
     ``spots`` and ``genes`` are declared by the meta table, 0 where it declares nothing. ``image``,
     ``counts``, ``coord`` and ``annotation`` are paths within the dataset, empty where the source
-    has no such file; bytes are then 0. A sha256 is empty where the source does not tell it.
+    has no such file; bytes are then 0. A sha256 is empty where the source does not state it.
     ``status`` is ``ok`` or the most serious code in `CODES`; ``reason`` lists every problem.
 
-    ``source`` counts the catalogue's sources from 0. ``layout`` is empty for a slide in the
-    dataset's own layout; for others it is JSON: ``name`` of the layout, and what
-    `st1k4m.source.own_layout.Recognised` has for ``counts``, ``coord``, ``image``, ``missing`` and
-    ``notes``; the three paths are then absolute.
+    ``source`` is the index of the slide's source, from 0. ``layout`` is empty for a slide in the
+    dataset's own layout. For other slides it is JSON: ``name`` of the layout, and ``counts``,
+    ``coord``, ``image``, ``missing`` and ``notes`` as in `st1k4m.source.own_layout.Recognised`;
+    the three paths are then absolute.
     """
 
     slide: str
@@ -72,7 +72,7 @@ class Slide:
     layout: str = ""
 
 
-#: status of a row whose source disagrees with itself, the most serious first
+#: status of a row whose source contradicts itself: its meaning; the most serious first
 CODES = {
     "no_row": "files without a row in the meta table",
     "missing_file": "in the meta table, but a file is missing",
@@ -95,14 +95,14 @@ class Catalogue:
     dataset
         ``demo``, an absolute folder, or ``hf://datasets/OWNER/NAME[@REVISION]`` as asked for.
     revision
-        The commit the hub resolved it to; empty for a folder.
+        The commit to which the hub resolved it; empty for a folder.
     slides
         By name, in sorted order.
     notes
-        What the source holds beside slides: the meta table used, files that belong to no slide.
+        Other contents of the source: the meta table used, files that belong to no slide.
     sources
-        Name and revision of each source where there are several; ``dataset`` and ``revision`` are
-        then those of all, joined by `AND`.
+        Name and revision of each source, if there are several. ``dataset`` and ``revision`` are
+        then the names and revisions of all sources, joined by `AND`.
     """
 
     dataset: str
@@ -125,13 +125,14 @@ class Catalogue:
         return self.all_sources()[self.slides[slide].source]
 
     def is_fetched(self, slide: str) -> bool:
-        """Whether the files of a slide have to be fetched."""
+        """Return whether the files of a slide have to be fetched."""
         return self.source_of(slide)[0].startswith("hf://")
 
     def layout(self, slide: str, *kinds: str) -> dict:
-        """Return what is known of a slide's layout for some kinds of files, for a job.
+        """Return the part of a slide's layout that a job needs for some kinds of files.
 
-        Empty for the dataset's own layout. Else ``name``, the parts of ``kinds``, and ``missing``.
+        It is empty for the dataset's own layout; otherwise it has ``name``, the parts of ``kinds``,
+        and ``missing``.
         """
         text = self.slides[slide].layout
         if not text:
@@ -145,9 +146,9 @@ class Catalogue:
         return {"name": whole["name"], **found, "missing": lacking}
 
     def path(self, slide: str, kind: str) -> str:
-        """Where a slide's file is on this machine once it is here, whether or not it exists.
+        """Return the path of a slide's file on this machine; the file may not exist yet.
 
-        ``kind`` is a key of `KINDS`. Empty for an annotation that the dataset does not have.
+        ``kind`` is a key of `KINDS`. The path is empty if the dataset has no such annotation.
         """
         row = self.slides[slide]
         folder, suffix = KINDS[kind]
@@ -160,9 +161,9 @@ class Catalogue:
         return f"{root}/{within or f'{row.tech}/{folder}/{slide}{suffix}'}"
 
     def identity(self, slide: str, kind: str) -> str:
-        """Say which content of a file is meant, so that a new revision fetches what differs.
+        """Return the identity of a file's content: if it changes, the file is fetched again.
 
-        The sha256, git's object id, or, where the hub tells neither, the commit.
+        It is the sha256, git's object id or, where the hub states neither, the commit.
         """
         row = self.slides[slide]
         told = getattr(row, f"{kind}_sha256") or getattr(row, f"{kind}_oid")
@@ -170,12 +171,12 @@ class Catalogue:
 
     @property
     def bib(self) -> str:
-        """Where the BibTeX of the studies is on this machine, whether or not it exists."""
+        """The path of the studies' BibTeX on this machine; the file may not exist."""
         return self.bibs[0]
 
     @property
     def bibs(self) -> list[str]:
-        """Where each source's BibTeX is on this machine, whether or not it exists."""
+        """The path of each source's BibTeX on this machine; the files may not exist."""
         return list(dict.fromkeys(f"{_root(name)}/meta/bib.txt" for name, _ in self.all_sources()))
 
 
@@ -187,24 +188,24 @@ def _root(dataset: str) -> str:
 
 
 def parse_address(address: str) -> tuple[str, str]:
-    """Split a hub address into ``OWNER/NAME`` and the revision asked for, empty if none.
+    """Split a hub address into ``OWNER/NAME`` and the requested revision, empty if none.
 
     Raises
     ------
     CatalogueError
-        The address is of another form.
+        The address has another form.
     """
     match = re.fullmatch(r"hf://datasets/([\w.-]+/[\w.-]+?)/?(?:@([^\s@]+?))?/?", address)
     if not match:
         raise CatalogueError(
-            f"dataset: {address!r} is no address of a dataset; it must look like "
+            f"dataset: {address!r} is not an address of a dataset; it must look like "
             "hf://datasets/OWNER/NAME@REVISION"
         )
     return match[1], match[2] or ""
 
 
 def matches(datasets: str | list[str], catalogue: Catalogue) -> bool:
-    """Whether the catalogue is that of these sources: the same names, or their resolved commits."""
+    """Return whether the catalogue is of these sources: the same names, or resolved commits."""
     datasets = [datasets] if isinstance(datasets, str) else datasets
     sources = catalogue.all_sources()
     return len(datasets) == len(sources) and all(map(_is_source, datasets, sources))
@@ -221,7 +222,7 @@ def _is_source(dataset: str, source: tuple[str, str]) -> bool:
 
 
 def write(catalogue: Catalogue, path: str | os.PathLike) -> None:
-    """Write the catalogue as a table: head lines, a line of column names, a row per slide."""
+    """Write the catalogue as a table: head lines, a header row, one row per slide."""
     lines = []
     for name, revision in catalogue.all_sources():
         lines += [f"# dataset: {name}", f"# revision: {revision}"]
@@ -240,9 +241,9 @@ def read(path: str | os.PathLike) -> Catalogue:
     Raises
     ------
     CatalogueError
-        A line is not as `write` writes it: named, with its number.
+        A line differs from the format of `write`; the message states its number.
     """
-    hint = "fix it, or give refresh=true to make it again"
+    hint = "fix it, or run with refresh=true to make it again"
     head: dict[str, list[str]] = {"dataset": [], "revision": [], "note": []}
     slides: dict[str, Slide] = {}
     columns = None
@@ -257,12 +258,16 @@ def read(path: str | os.PathLike) -> Catalogue:
         elif columns is None:
             columns = line.split("\t")
             if columns != COLUMNS:
-                raise CatalogueError(f"{path}, line {number}: not this version's columns; {hint}")
+                raise CatalogueError(
+                    f"{path}, line {number}: not the columns of this version; {hint}"
+                )
         else:
             row = _read_row(line, f"{path}, line {number}", hint)
             slides[row.slide] = row
     if columns is None or not head["dataset"]:
-        raise CatalogueError(f"{path} names no dataset and no columns: no catalogue; {hint}")
+        raise CatalogueError(
+            f"{path} is not a catalogue: it has no line '# dataset:' or no header row; {hint}"
+        )
     names, revisions = head["dataset"], head["revision"]
     sources = list(zip(names, revisions, strict=False)) if len(names) > 1 else []
     return Catalogue(AND.join(names), AND.join(revisions), slides, head["note"], sources)

@@ -1,4 +1,4 @@
-"""How a slide's files come to be here: from a folder they are read in place, from a hub fetched."""
+"""Fetch a slide's files from the hub; the files of a folder are read in place."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -28,18 +28,18 @@ def fetch(
     table
         The catalogue of a dataset on the hub.
     slide, kind
-        Which file; ``kind`` is one of `FETCHED`.
+        Which file; ``kind`` is one of `st1k4m.source.progress.FETCHED`.
     out
-        Where it goes.
+        Path of the fetched file.
     tries, timeout, pause
         See `transfer.download`.
     progress
-        Is told of what arrives.
+        Records the bytes that arrive.
 
     Raises
     ------
     SlideError
-        The dataset has no such file, or it cannot be had.
+        The dataset has no such file, or it cannot be downloaded.
     """
     row = table.slides[slide]
     path = getattr(row, kind)
@@ -48,7 +48,7 @@ def fetch(
         raise SlideError(
             slide,
             f"the dataset has no {row.tech}/{folder}/{slide}{suffix}",
-            "list the slide under exclude, or take a revision that has it (with refresh=true)",
+            "list the slide under exclude, or choose a revision that has it (with refresh=true)",
         )
     size, sha256, oid = (getattr(row, f"{kind}_{what}") for what in ("bytes", "sha256", "oid"))
     address, revision = table.source_of(slide)
@@ -70,7 +70,7 @@ def fetch_for_run(
     config: Mapping,
     tell: Callable[[str], None],
 ) -> None:
-    """Fetch one file of a slide as the configuration says, and tell how far the whole run is.
+    """Fetch one file of a slide with the configured options, and report the progress of the run.
 
     Parameters
     ----------
@@ -79,9 +79,15 @@ def fetch_for_run(
     slide, kind, out
         See `fetch`.
     config
-        The configuration: ``fetch``, and ``select`` and ``exclude``, which say what is to come.
+        The configuration: ``fetch``, and ``select`` and ``exclude``, which give the slides of the
+        run.
     tell
         See `Progress`.
+
+    Raises
+    ------
+    SlideError
+        See `fetch`.
     """
     table = catalogue.read(catalogue_path)
     selected, _ = selection.select(table, config["select"], config["exclude"])

@@ -17,13 +17,13 @@ log = logging.getLogger(__name__)
 def from_folder(folder: str | os.PathLike, checksums: bool = False) -> Catalogue:
     """Make the catalogue of a folder in the dataset's layout.
 
-    Opens the meta table only; of the other files it takes names and sizes, and reads them for
-    their sha256 when ``checksums`` asks for it.
+    Only the meta table is opened; the other files give their names and sizes. With ``checksums``
+    they are read too, for their sha256.
 
     Raises
     ------
     CatalogueError
-        There is no such folder, no meta table in it, or one that cannot be used.
+        There is no such folder, or its meta table is missing or invalid.
     """
     folder = os.path.realpath(folder)
     if not os.path.isdir(folder):
@@ -43,10 +43,10 @@ def from_folder(folder: str | os.PathLike, checksums: bool = False) -> Catalogue
 
 
 def list_folder(folder: str) -> Listing:
-    """List the files of the layout's own folders, and what else lies directly in the dataset.
+    """List the files in the layout's folders and the entries directly in the dataset's folder.
 
-    An entry that cannot be followed (a link that leads nowhere or to itself) counts as no file. A
-    folder that is not of the layout is listed as one entry, its name and a slash, and not searched.
+    A broken link, or a link to itself, is left out. A folder outside the layout is listed as one
+    entry, its name and a slash, and not searched.
     """
     own = {f"{tech}/{KINDS[kind][0]}" for tech in TECHS for kind in ("image", "counts", "coord")}
     own |= {"annotation", "meta"}
@@ -60,7 +60,7 @@ def list_folder(folder: str) -> Listing:
                 path = f"{within}/{entry.name}" if within else entry.name
                 try:
                     is_file = entry.is_file()
-                except OSError:  # a link that leads to itself
+                except OSError:  # a link to itself
                     continue
                 if is_file:
                     listing[path] = Entry(entry.stat().st_size)

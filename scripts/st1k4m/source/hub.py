@@ -1,6 +1,6 @@
 """A dataset on the Hugging Face hub: its commit, its listing and its small files.
 
-Endpoint, token, cache and offline mode are the hub client's own, by its environment variables.
+Endpoint, token, cache and offline mode are set by the environment variables of the hub's client.
 """
 
 import logging
@@ -20,16 +20,17 @@ log = logging.getLogger(__name__)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 BIB = "meta/bib.txt"
-#: Seconds that the hub may take for a page of its listing.
+#: Timeout in seconds of one request to the hub, as for a page of its listing.
 TIMEOUT = 60
 
 
 def make_catalogue(address: str) -> Catalogue:
-    """Make the catalogue of a dataset on the hub, and bring its small files here.
+    """Make the catalogue of a dataset on the hub, and fetch its small files.
 
-    A branch or no revision is resolved to its commit, which everything then comes from. The meta
-    table, the BibTeX and the annotations are fetched at once, below `catalogue.FILES`, so that no
-    job needs the network for them. Offline, the client's cache is all there is.
+    The revision (``main`` if none is given) is resolved to its commit, and all files come from this
+    commit. The meta table, the BibTeX and the annotations are fetched here, below
+    `catalogue.FILES`, so no job needs the network for them. Offline, only the client's cache is
+    used.
 
     Parameters
     ----------
@@ -77,8 +78,13 @@ def list_hub(repo: str, revision: str) -> tuple[str, Listing]:
     commit
         40 hexadecimal digits.
     listing
-        All files: bytes, and the sha256 of those in the hub's large file storage, git's object id
-        of the others.
+        All files: bytes, and the sha256 of files in the hub's large file storage or git's object id
+        of other files.
+
+    Raises
+    ------
+    CatalogueError
+        There is no meta table, or the hub does not state the commit.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
@@ -90,16 +96,17 @@ def list_hub(repo: str, revision: str) -> tuple[str, Listing]:
     commit = get_hf_file_metadata(url, timeout=TIMEOUT).commit_hash
     if not commit:
         raise CatalogueError(
-            f"hf://datasets/{repo}: the hub does not say which commit {revision} is"
+            f"hf://datasets/{repo}: the hub does not state the commit of {revision}; give the "
+            f"commit: hf://datasets/{repo}@COMMIT"
         )
-    # Listed again, for the branch may have moved between the two requests.
+    # Listed again, because the branch may have moved between the two requests.
     return commit, _list_tree(repo, commit)
 
 
 def _list_tree(repo: str, revision: str) -> Listing:
     """List the files of a revision, page by page.
 
-    Not by the client's ``list_repo_tree``: it has no timeout, and can hang.
+    The client's ``list_repo_tree`` has no timeout and can hang, so pages are requested directly.
     """
     from huggingface_hub import constants, hf_raise_for_status
     from huggingface_hub.utils import build_hf_headers, http_backoff
@@ -120,19 +127,19 @@ def _list_tree(repo: str, revision: str) -> Listing:
 
 
 def _entry(size: int, digest: str) -> Entry:
-    """Tell a checksum by its form: sha256 of a large file, git's sha1 of a small one."""
+    """Recognise a checksum by its form: sha256 of a large file, git's sha1 of a small one."""
     if SHA256.fullmatch(digest):
         return Entry(size, sha256=digest)
     return Entry(size, oid=digest) if COMMIT.fullmatch(digest) else Entry(size)
 
 
 def list_cache(repo: str, revision: str) -> tuple[str, Listing]:
-    """List what the client's cache holds of a revision; see `list_hub`.
+    """List the files of a revision in the client's cache; see `list_hub`.
 
     Raises
     ------
     CatalogueError
-        It does not hold the meta table of that revision.
+        The cache does not have the meta table of this revision.
     """
     from huggingface_hub import try_to_load_from_cache
 
@@ -144,19 +151,20 @@ def list_cache(repo: str, revision: str) -> tuple[str, Listing]:
     else:
         raise CatalogueError(
             f"hf://datasets/{repo}@{revision}: HF_HUB_OFFLINE is set and the cache of the hub's "
-            "client has no meta table of it; unset it, or name a revision that is in the cache"
+            "client has no meta table of this revision; unset HF_HUB_OFFLINE, or give a revision "
+            "that is in the cache"
         )
     listing = {}
     for folder, _, names in os.walk(snapshot):
         for path in (Path(folder, name) for name in sorted(names)):
-            # The client names what a snapshot's link points to by its sha256, or by git's sha1.
+            # A snapshot's link points to a file whose name is its sha256, or git's sha1.
             blob = path.readlink().name if path.is_symlink() else ""
             listing[path.relative_to(snapshot).as_posix()] = _entry(path.stat().st_size, blob)
     return snapshot.name, listing
 
 
 def find_cached(remote: transfer.Remote) -> Path | None:
-    """Where the client's cache has a file, if it does; not verified."""
+    """Return the path of a file in the client's cache, not verified; None if it has none."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(
@@ -166,7 +174,7 @@ def find_cached(remote: transfer.Remote) -> Path | None:
 
 
 def _bring(repo: str, commit: str, listing: Listing, path: str, out: str = "") -> Path:
-    """Have a small file here: from the cache, or else from the hub."""
+    """Fetch a small file, from the cache or from the hub; return its path."""
     remote = transfer.Remote(repo, commit, path, *listing[path])
     place = Path(out or f"{FILES}/{path}")
     fetch(remote, place)
@@ -174,16 +182,16 @@ def _bring(repo: str, commit: str, listing: Listing, path: str, out: str = "") -
 
 
 def fetch(remote: transfer.Remote, out: Path, **options) -> None:
-    """Have a file at ``out``, verified: a link into the client's cache, or else a download.
+    """Fetch a file to ``out``, verified: a link into the client's cache, or a download.
 
     Parameters
     ----------
     remote
-        What to fetch.
+        The file.
     out
-        Where it goes.
+        Its path on this machine; replaced if it exists.
     options
-        Of `transfer.download`.
+        Keyword arguments of `transfer.download`.
 
     Raises
     ------
@@ -197,7 +205,7 @@ def fetch(remote: transfer.Remote, out: Path, **options) -> None:
         try:
             transfer.verify(cached, remote)
         except transfer.BadBody as error:
-            log.warning("the cache's %s is not the file: %s", cached, error)
+            log.warning("%s in the cache is damaged, so it is not used: %s", cached, error)
         else:
             out.parent.mkdir(parents=True, exist_ok=True)
             out.unlink(missing_ok=True)
@@ -206,7 +214,7 @@ def fetch(remote: transfer.Remote, out: Path, **options) -> None:
             return
     if is_offline_mode():
         raise TransferError(
-            f"{remote.path}: HF_HUB_OFFLINE is set and the cache has no sound copy of it",
+            f"{remote.path}: HF_HUB_OFFLINE is set and the cache has no valid copy of the file",
             "unset HF_HUB_OFFLINE",
         )
     transfer.download(remote, out, **options)
@@ -223,11 +231,11 @@ def _explain(address: str, error: Exception) -> str:
     if isinstance(error, GatedRepoError):
         return f"{address}: accept the dataset's terms on the hub and set HF_TOKEN"
     if isinstance(error, RepositoryNotFoundError):
-        return f"{address}: the hub knows no such dataset; if it is private, set HF_TOKEN"
+        return f"{address}: the hub has no such dataset; if it is private, set HF_TOKEN"
     if isinstance(error, RevisionNotFoundError):
         return f"{address}: the dataset has no such revision; give a branch, tag or full commit"
     first = (str(error).strip() or type(error).__name__).splitlines()[0]
     return (
-        f"{address}: {constants.ENDPOINT} did not give the listing ({first}); run again later, or "
-        "set HF_HUB_OFFLINE=1 to work from the cache of the hub's client"
+        f"{address}: {constants.ENDPOINT} did not list the files ({first}); run again later, or "
+        "set HF_HUB_OFFLINE=1 to use the cache of the hub's client"
     )

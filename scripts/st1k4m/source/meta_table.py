@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from st1k4m.dataset import TECHS, check_name
 from st1k4m.errors import CatalogueError
 
-#: The published tables, better first.
+#: The published tables, the newest first.
 META_TABLES = ("meta/meta_all_gene02122025.csv", "meta/meta_all_gene.csv")
 #: catalogue column: meta column
 META_COLUMNS = {
@@ -24,12 +24,12 @@ NEEDED = ("slide", "tech", "species", "tissue")
 
 
 def choose_table(paths: Iterable[str], where: str) -> str:
-    """Name the meta table: the newest published one, else the only CSV in ``meta/``.
+    """Return the path of the meta table: the newest published one, else the only CSV in ``meta/``.
 
     Raises
     ------
     CatalogueError
-        There is none, or several of which none is a published one.
+        There is no CSV, or there are several and none has a published name.
     """
     paths = set(paths)
     for table in META_TABLES:
@@ -40,22 +40,22 @@ def choose_table(paths: Iterable[str], where: str) -> str:
         names = f" (found {', '.join(found)})" if found else ""
         raise CatalogueError(
             f"{where}: expected one meta table meta/*.csv{names}; "
-            f"name the one to use {META_TABLES[0]}"
+            f"rename the table to use to {META_TABLES[0]}"
         )
     return found[0]
 
 
 def read_table(table: str, content: bytes) -> list[tuple[int, dict[str, str]]]:
-    """Read a meta table: (line where the row starts, its cells by column).
+    """Read a meta table: (line where the row starts, its cells by column) of each row.
 
-    Quoted cells may hold line breaks. Runs of white space and control characters within a cell
-    become one blank, except in slide names, which are left as they are.
+    Quoted cells may contain line breaks. A run of white space and control characters within a cell
+    becomes one blank; slide names are not changed.
 
     Raises
     ------
     CatalogueError
-        The table is no UTF-8 comma separated text, lacks a column, has a row of another length,
-        or names slides or technologies that cannot be: all such rows are named.
+        The table is not comma separated text in UTF-8, lacks a column or has no rows; or rows have
+        another length, or an invalid slide name or technology: the message lists these rows.
     """
     try:
         text = content.decode("utf-8-sig")
@@ -84,7 +84,7 @@ def read_table(table: str, content: bytes) -> list[tuple[int, dict[str, str]]]:
             elif fault := check_name(row["slide"]):
                 faults.append(f"line {line}: slide {fault}")
             elif row["tech"] not in TECHS:
-                faults.append(f"line {line}: tech {row['tech']!r} is none of {', '.join(TECHS)}")
+                faults.append(f"line {line}: tech {row['tech']!r} is not one of {', '.join(TECHS)}")
             else:
                 clean = {key: collapse_blanks(cell) for key, cell in row.items() if key != "slide"}
                 rows.append((line, {"slide": row["slide"], **clean}))
@@ -93,15 +93,13 @@ def read_table(table: str, content: bytes) -> list[tuple[int, dict[str, str]]]:
     if faults:
         more = f"\n  and {len(faults) - 20} more" if len(faults) > 20 else ""
         raise CatalogueError(
-            f"{table} has rows that cannot be used; fix or remove them:\n  "
-            + "\n  ".join(faults[:20])
-            + more
+            f"{table} has invalid rows; fix or remove them:\n  " + "\n  ".join(faults[:20]) + more
         )
     if not rows:
-        raise CatalogueError(f"{table} has no rows")
+        raise CatalogueError(f"{table} has no rows; it needs one row per slide below the header")
     return rows
 
 
 def collapse_blanks(cell: str) -> str:
-    """Return the cell with each run of blanks and control characters as one blank."""
+    """Return the cell with each run of blanks and control characters replaced by one blank."""
     return re.sub(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+", " ", cell).strip()

@@ -1,4 +1,4 @@
-"""Open a dataset: read its catalogue, or make it from where the dataset is."""
+"""Open a dataset: read its catalogue, or make the catalogue from its sources."""
 
 import os
 import re
@@ -33,14 +33,14 @@ from st1k4m.source.own_catalogue import (
 
 
 def resolve(dataset: str, workdir: str | os.PathLike) -> str:
-    """Name the dataset in the one way that the catalogue's head uses.
+    """Return the name of the dataset as the catalogue's head states it.
 
     Parameters
     ----------
     dataset
         As the user typed it.
     workdir
-        What a relative folder is relative to.
+        Start of relative paths.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def resolve(dataset: str, workdir: str | os.PathLike) -> str:
     Raises
     ------
     CatalogueError
-        It is none of these.
+        It is none of these, or its path has braces.
     """
     if dataset == "demo":
         return dataset
@@ -60,13 +60,13 @@ def resolve(dataset: str, workdir: str | os.PathLike) -> str:
         return dataset.rstrip("/")
     if not dataset or re.search(r"[\x00-\x1f\ud800-\udfff]", dataset):
         raise CatalogueError(
-            f"dataset: {dataset!r} is no dataset; give 'demo', a folder in the dataset's layout, "
-            "hf://datasets/OWNER/NAME@REVISION, or a table of your own slides (.tsv)"
+            f"dataset: {dataset!r} is not a dataset; give 'demo', a folder in the dataset's "
+            "layout, hf://datasets/OWNER/NAME@REVISION, or a table of your own slides (.tsv)"
         )
     path = os.path.realpath(Path(workdir, Path(dataset).expanduser()))
     if set(path) & set("{}"):
         raise CatalogueError(
-            f"dataset: {path} has braces, which Snakemake takes for wildcards; rename the folder"
+            f"dataset: {path} has braces, which Snakemake reads as wildcards; rename the folder"
         )
     return path
 
@@ -79,28 +79,28 @@ def load(
     tell: Callable[[str], None] = log.info,
     overwrite: bool = True,
 ) -> Catalogue:
-    """Read the catalogue of ``dataset`` at ``path``; make it when it is not there yet.
+    """Read the catalogue of ``dataset`` at ``path``; make it if the file does not exist.
 
     Parameters
     ----------
     dataset
-        As the user typed it, or a list of such; a relative path is relative to the current folder.
+        As the user typed it, or a list of datasets; a relative path starts at the current folder.
     path
         The catalogue's file.
     refresh
-        Make it again even if it is there.
+        Make the catalogue again even if the file exists.
     checksums
-        Read all files of a folder for their sha256. A hub tells those of its large files.
+        Read all files of a folder for their sha256. A hub states the sha256 of its large files.
     tell
-        Gets each line of `summary` when a catalogue was made.
+        Called with each line of `summary` after a catalogue was made.
     overwrite
-        Whether a catalogue that is refreshed is written; otherwise the caller does it, when no run
-        is on that reads the old one.
+        Whether a refreshed catalogue is written. If not, the caller writes it when no other run
+        reads the old one.
 
     Raises
     ------
     CatalogueError
-        The file is damaged or of another dataset, or the source gives none.
+        The file is damaged or belongs to another dataset, or the catalogue cannot be made.
     """
     asked = [dataset] if isinstance(dataset, str) else dataset
     datasets = [resolve(name, os.getcwd()) for name in asked]
@@ -109,8 +109,8 @@ def load(
         if not matches(datasets, catalogue):
             raise CatalogueError(
                 f"{path} is the catalogue of {catalogue.dataset}, not of {AND.join(datasets)}: the "
-                "products beside it are that dataset's. Work in another directory (--directory), "
-                "or give refresh=true to make the catalogue again here"
+                "products in this directory are of that dataset. Work in another directory "
+                "(--directory), or run with refresh=true to make the catalogue again here"
             )
         _refuse_changed_tables(catalogue)
         return catalogue
@@ -134,12 +134,12 @@ def _make(dataset: str, checksums: bool) -> Catalogue:
 
 
 def join_catalogues(catalogues: list[Catalogue]) -> Catalogue:
-    """Join the catalogues of several sources to one.
+    """Join the catalogues of several sources into one.
 
     Raises
     ------
     CatalogueError
-        Two of them have a slide of the same name, or names that differ only in case.
+        Slides of two sources have the same name, or names that differ only in case.
     """
     if len(catalogues) == 1:
         return catalogues[0]
@@ -171,17 +171,17 @@ def join_catalogues(catalogues: list[Catalogue]) -> Catalogue:
 
 
 def _refuse_changed_tables(catalogue: Catalogue) -> None:
-    """Refuse to go on where a table of slides is not the one that the catalogue was made from."""
+    """Raise CatalogueError if a table of slides has changed since the catalogue was made."""
     for name, revision in catalogue.all_sources():
         if is_table(name) and os.path.isfile(name) and table_revision(name) != revision:
             raise CatalogueError(
-                f"{name} has changed since the catalogue was made; give refresh=true once to read "
-                "it again (slides whose row did not change are not built again)"
+                f"{name} has changed since the catalogue was made; run once with refresh=true to "
+                "read it again (slides whose row did not change are not built again)"
             )
 
 
 def from_demo(folder: str | os.PathLike) -> Catalogue:
-    """Make the catalogue of the demo, after generating it in ``folder`` if it is not there."""
+    """Make the catalogue of the demo; generate the demo first if ``folder`` does not exist."""
     from st1k4m.demo.dataset import make_demo
 
     if not os.path.exists(folder):
@@ -195,14 +195,14 @@ def from_demo(folder: str | os.PathLike) -> Catalogue:
 
 
 def from_hub(address: str) -> Catalogue:
-    """Make the catalogue of a hub's dataset; see `st1k4m.source.hub.make_catalogue`."""
+    """Make the catalogue of a dataset on the hub; see `st1k4m.source.hub.make_catalogue`."""
     from st1k4m.source import hub
 
     return hub.make_catalogue(address)
 
 
 def summary(catalogue: Catalogue, shown: int = 5) -> list[str]:
-    """Sum up the catalogue for a person: totals, then each kind of discrepancy with examples."""
+    """Return lines for the user: totals, then each kind of discrepancy with examples."""
     rows = catalogue.slides.values()
     revision = f" at {catalogue.revision}" if catalogue.revision else ""
     lines = [f"{catalogue.dataset}{revision}: {_totals(rows)}"]
@@ -210,7 +210,7 @@ def summary(catalogue: Catalogue, shown: int = 5) -> list[str]:
         if name.startswith("hf://") and not name.endswith(f"@{commit}"):
             repo, asked = parse_address(name)
             lines.append(
-                f"  {asked or 'no revision'} was asked for; to have this data again, pin it: "
+                f"  {asked or 'no revision'} was asked for; to get the same data again, give "
                 f"dataset=hf://datasets/{repo}@{commit}"
             )
     lines += [

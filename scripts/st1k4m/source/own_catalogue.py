@@ -1,4 +1,4 @@
-"""The catalogue of slides of one's own: from a table of them, or from a folder of HEST-1k."""
+"""The catalogue of a user's own slides: from a table of slides or from a folder of HEST-1k."""
 
 import csv
 import hashlib
@@ -18,7 +18,7 @@ from st1k4m.source.own_table import COLUMNS, read_table
 
 log = logging.getLogger(__name__)
 
-#: HEST-1k's words for technologies, in lower case, and ours.
+#: HEST-1k's names of technologies in lower case: the names in the catalogue.
 HEST_TECHS = {
     "visium": "Visium",
     "spatial transcriptomics": "ST",
@@ -29,20 +29,20 @@ HEST_SPECIES = {"homo sapiens": "human", "mus musculus": "mouse"}
 
 
 def is_table(dataset: str) -> bool:
-    """Whether a dataset's name is that of a table of slides."""
+    """Return whether a dataset's name is the name of a table of slides."""
     return dataset.lower().endswith((".tsv", ".txt"))
 
 
 def table_revision(path: str | os.PathLike) -> str:
-    """Name the content of a table: the first 16 digits of its sha256."""
+    """Return the revision of a table: the first 16 hexadecimal digits of its sha256."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
 
 def from_table(path: str | os.PathLike, checksums: bool = False) -> Catalogue:
     """Make the catalogue of a table of slides.
 
-    Looks at names, sizes and first bytes of the files below each slide's ``path``. What is missing
-    is said in the slide's row, and fails that slide alone.
+    It reads names, sizes and first bytes of the files below each slide's ``path``. The slide's row
+    states what is missing; this fails only that slide.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def from_table(path: str | os.PathLike, checksums: bool = False) -> Catalogue:
     Raises
     ------
     CatalogueError
-        The table cannot be used.
+        The table is invalid.
     """
     path = os.path.realpath(path)
     slides = {}
@@ -71,9 +71,7 @@ def _make_row(row: dict[str, str], found: Recognised, checksums: bool) -> Slide:
     made.study, made.patient, made.block = row["study"], row["patient"], row["block"]
     if not found.tech and not found.missing:
         made.tech = ""
-        found.missing["coord"] = (
-            "the technology is not known from the files; give it in column tech"
-        )
+        found.missing["coord"] = "the files do not show the technology; give it in column tech"
     main = {"counts": ("matrix", "counts"), "coord": ("positions", "coord"), "image": ("image",)}
     for kind, roles in main.items():
         part = found.parts.get(kind, {})
@@ -94,7 +92,7 @@ def _one_line(text: str) -> str:
 
 
 def _sha256(found: list[str]) -> str:
-    """Return the sha256 of a file, or of several one after the other."""
+    """Return the sha256 of the concatenated contents of files."""
     digest = hashlib.sha256()
     for place in found:
         if os.path.isfile(places.split(place)[0]):
@@ -105,7 +103,7 @@ def _sha256(found: list[str]) -> str:
 
 
 def is_hest(folder: str) -> bool:
-    """Whether a folder is one of HEST-1k: ``st/*.h5ad`` and ``wsis/``."""
+    """Return whether a folder looks like HEST-1k: it has ``st/*.h5ad``."""
     return os.path.isdir(os.path.join(folder, "st")) and any(
         name.endswith(".h5ad") for name in os.listdir(os.path.join(folder, "st"))
     )
@@ -114,14 +112,15 @@ def is_hest(folder: str) -> bool:
 def from_hest(folder: str | os.PathLike) -> Catalogue:
     """Make the catalogue of a folder of HEST-1k.
 
-    It holds ``st/{id}.h5ad``, ``wsis/{id}.tif`` and a metadata table, a CSV with the columns
-    ``id``, ``st_technology``, ``species``, ``organ`` and others. Samples of a technology that
-    is none of ours (Xenium) are left out, and a note says how many.
+    The folder has ``st/{id}.h5ad``, ``wsis/{id}.tif`` and a metadata table: a CSV with the columns
+    ``id``, ``st_technology``, ``species``, ``organ`` and others. Samples of other technologies
+    (Xenium) are left out, and a note states their number.
 
     Raises
     ------
     CatalogueError
-        There is no metadata table, or it lacks a column.
+        There is no metadata table, it lacks a column, or there is no sample of ST, Visium or
+        Visium HD.
     """
     folder = os.path.realpath(folder)
     table, rows = _read_hest_table(folder)
@@ -149,21 +148,24 @@ def from_hest(folder: str | os.PathLike) -> Catalogue:
     if without:
         notes.append(f"{without} samples have no row in {table}")
     if not slides:
-        raise CatalogueError(f"{folder} holds no sample of ST, Visium or Visium HD")
+        raise CatalogueError(
+            f"{folder} has no sample of ST, Visium or Visium HD; download samples of these "
+            "technologies, or give another dataset"
+        )
     return Catalogue(folder, "", slides, notes)
 
 
 def _read_hest_table(folder: str) -> tuple[str, dict[str, dict[str, str]]]:
     tables = sorted(name for name in os.listdir(folder) if re.search(r"\.csv$", name, re.I))
-    for name in reversed(tables):  # the newest version last by name
+    for name in reversed(tables):  # the last name is the newest version
         with open(os.path.join(folder, name), encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             if {"id", "st_technology"} <= set(reader.fieldnames or ()):
                 return name, {row["id"]: row for row in reader}
-    found = f" ({', '.join(tables)} have not)" if tables else ""
+    found = f" (not in {', '.join(tables)})" if tables else ""
     raise CatalogueError(
         f"{folder} looks like HEST-1k, but has no metadata table: a .csv with the columns id and "
-        f"st_technology{found}; download it beside st/ and wsis/"
+        f"st_technology{found}; download it into this folder, next to st/ and wsis/"
     )
 
 

@@ -1,4 +1,4 @@
-"""The image of a slide of one's own as a file that can be read, wherever it is."""
+"""Open the image of a user's own slide from a file, an archive or an AnnData file."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 from st1k4m.errors import SlideError
 from st1k4m.source import places
 
-#: Pictures that an AnnData file may hold, the larger first.
+#: Images that an AnnData file may contain, the larger first.
 PICTURES = ("hires", "lowres")
 
 
@@ -17,23 +17,28 @@ PICTURES = ("hires", "lowres")
 def image_at_hand(
     slide: str, image: str | Path, layout: dict, folder: str | Path
 ) -> Iterator[Path]:
-    """Give a path from which the image can be read.
+    """Provide a path from which the image can be read.
 
     Parameters
     ----------
     slide
         Name of the slide.
     image
-        Its path or place; of an AnnData file the file itself.
+        Its path or place, or the path of the AnnData file that contains it.
     layout
-        As `st1k4m.source.catalogue.Catalogue.layout` gives it; empty for the dataset's own.
+        See `st1k4m.source.catalogue.Catalogue.layout`; empty for the dataset's own layout.
     folder
-        Where a copy is made for the moment, if one is needed.
+        Folder of the temporary copy, if one is needed.
+
+    Yields
+    ------
+    Path
+        The image file, or its temporary copy.
 
     Raises
     ------
     SlideError
-        The image is missing, cannot be unpacked, or the AnnData file holds none.
+        The image is missing, cannot be unpacked, or the AnnData file has no image.
     """
     if layout.get("image", {}).get("format") != "h5ad":
         with places.at_hand(slide, str(image), folder) as path:
@@ -50,7 +55,7 @@ def image_at_hand(
 
 
 def _read_picture(slide: str, path: str):
-    """Read the largest picture of an AnnData file, as (h, w, 3 or 4) uint8."""
+    """Read the largest image of an AnnData file: its name and (h, w, 3 or 4) uint8."""
     import h5py
     import numpy as np
 
@@ -66,12 +71,12 @@ def _read_picture(slide: str, path: str):
             for library in libraries:
                 if which in library.get("images", {}):
                     picture = library[f"images/{which}"][:]
-                    if picture.dtype.kind == "f":  # as matplotlib reads PNG: from 0 to 1
+                    if picture.dtype.kind == "f":  # matplotlib reads PNG as 0 to 1
                         picture = np.rint(picture.clip(0, 1) * 255)
                     if picture.ndim == 3 and picture.shape[2] in (3, 4):
                         return which, picture.astype(np.uint8)
     raise SlideError(
         slide,
-        f"{path} holds no image: no hires and no lowres in uns['spatial']",
-        "name the image in column image of the table of slides",
+        f"{path} has no image: no hires and no lowres in uns['spatial']",
+        "give the image in column image of the table of slides",
     )

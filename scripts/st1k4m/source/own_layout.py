@@ -1,4 +1,4 @@
-"""What a slide of one's own was recognised as: kept in the catalogue, used by its jobs."""
+"""The recognised layout of a user's own slide: kept in the catalogue, used by the slide's jobs."""
 
 import os
 from collections.abc import Iterable
@@ -14,20 +14,22 @@ FACTS = ("format", "which", "bin_um", "scale")
 
 @dataclass
 class Recognised:
-    """What a slide's folder was recognised as.
+    """The recognised layout of a slide's folder.
 
     Attributes
     ----------
     layout
-        ``visium``, ``visium_hd``, ``st``, ``h5ad``, ``dataset``, or empty where nothing is known.
+        ``visium``, ``visium_hd``, ``st``, ``h5ad``, ``dataset``, or empty if unknown.
     tech
-        The technology that follows from it; empty where nothing tells it.
+        The technology that follows from the layout; empty if unknown.
     parts
-        For ``counts``, ``coord`` and ``image``: ``format`` and the places of its files by role.
+        For ``counts``, ``coord`` and ``image``: ``format``, facts, and the places of files by role.
     missing
-        A sentence for each of the three that was not found.
+        A sentence for each of the three kinds that was not found.
     notes
         Choices among several files, as sentences.
+    sizes
+        Bytes of the files by place.
     """
 
     layout: str = ""
@@ -38,7 +40,7 @@ class Recognised:
     sizes: dict[str, int] = field(default_factory=dict)
 
     def bytes_of(self, kind: str) -> int:
-        """Return the bytes of all files of a kind."""
+        """Return the total bytes of the files of a kind."""
         return sum(self.sizes.get(place, 0) for place in self.files(kind))
 
     def files(self, kind: str) -> list[str]:
@@ -47,27 +49,27 @@ class Recognised:
 
 
 def files_of(part: dict) -> list[str]:
-    """Return the places that a part of a slide is read from, in a fixed order."""
+    """Return the places of the files of a part, in a fixed order."""
     return [part[role] for role in sorted(part) if role not in FACTS]
 
 
 def all_missing(sentence: str) -> Recognised:
-    """Return that nothing was found, for one reason."""
+    """Return a layout in which all kinds are missing for the same reason."""
     return Recognised(missing=dict.fromkeys(("counts", "coord", "image"), sentence))
 
 
 def describe(slide: str, tech: str, layout: dict, reason: str = "") -> list[str]:
-    """Say what a slide was recognised as, from which files each fact comes, and what is missing.
+    """Return lines for the user: a slide's layout, the file of each kind, and what is missing.
 
     Parameters
     ----------
     slide, tech
         Name and technology.
     layout
-        What the catalogue keeps of it: ``name``, and ``counts``, ``coord``, ``image``, ``missing``
-        and ``notes`` as `Recognised` has them.
+        As in the catalogue: ``name``, and ``counts``, ``coord``, ``image``, ``missing`` and
+        ``notes`` of `Recognised`.
     reason
-        What the catalogue says is odd about the slide.
+        Not used.
     """
     lines = [f"{slide}: {layout.get('name') or 'not recognised'} ({tech or 'unknown technology'})"]
     labels = {"counts": "counts", "coord": "positions", "image": "image"}
@@ -90,7 +92,7 @@ def describe(slide: str, tech: str, layout: dict, reason: str = "") -> list[str]
 
 
 def require(slide: str, kind: str, path: str, layout: dict) -> str:
-    """Return a slide's file of a kind if it and all that belongs to it is there.
+    """Return ``path`` if all files of this kind exist.
 
     Parameters
     ----------
@@ -101,12 +103,12 @@ def require(slide: str, kind: str, path: str, layout: dict) -> str:
     path
         The path or place of the file.
     layout
-        As `st1k4m.source.catalogue.Catalogue.layout` gives it; empty for the dataset's own.
+        See `st1k4m.source.catalogue.Catalogue.layout`; empty for the dataset's own layout.
 
     Raises
     ------
     SlideError
-        The file is missing, or the catalogue says that the slide's folder had none.
+        A file is missing, or the catalogue states that the slide's folder had no such file.
     """
     if not layout:
         labels = {"counts": "count file", "coord": "coordinate file", "image": "image"}
@@ -115,8 +117,8 @@ def require(slide: str, kind: str, path: str, layout: dict) -> str:
         raise SlideError(
             slide,
             layout["missing"][kind],
-            "put the file there, or correct the table of slides, and run with refresh=true; or "
-            "list the slide under exclude",
+            "add the file or correct the table of slides, and run with refresh=true; or list the "
+            "slide under exclude",
         )
     for place in files_of(layout[kind]):
         if not os.path.isfile(places.split(place)[0]):
@@ -125,5 +127,5 @@ def require(slide: str, kind: str, path: str, layout: dict) -> str:
 
 
 def real_files(found: Iterable[str]) -> list[str]:
-    """Return the real files that places are read from: of a member its outermost archive."""
+    """Return the files on disk that contain the places: of an archive's member the archive."""
     return list(dict.fromkeys(places.split(place)[0] for place in found))

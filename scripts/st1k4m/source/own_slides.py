@@ -1,8 +1,8 @@
-"""Recognise slides of one's own. Standard library only.
+"""Recognise the layout of a user's own slides. Standard library only.
 
-Which file is what is decided by what files there are and by their first bytes, never by the version
-of a program. Nothing is unpacked or opened further here: a job that reads a file says what is wrong
-inside it. What is missing is written into the slide's row, and fails that slide alone.
+The kind of a file follows from the names of all files and from first bytes, not from the version of
+a program. Files are not unpacked or read further here: the job that reads a file reports what is
+wrong inside it. The slide's row states what is missing; this fails only that slide.
 """
 
 import os
@@ -31,12 +31,12 @@ _ASIDE = {"analysis", "deconvolution", "segmented_outputs", "web_summary", "SPAT
 
 
 def recognise(row: dict[str, str]) -> Recognised:
-    """Find out what a slide's folder holds.
+    """Recognise the layout of a slide's folder.
 
     Parameters
     ----------
     row
-        As `read_table` gives it.
+        A row of `st1k4m.source.own_table.read_table`.
     """
     root = row["path"]
     if not os.path.exists(places.split(root)[0]):
@@ -53,7 +53,7 @@ def recognise(row: dict[str, str]) -> Recognised:
         return all_missing(str(error))
     if not found:
         begin = f" that begins with {row['prefix']!r}" if row["prefix"] else ""
-        return all_missing(f"{root} holds no file{begin}")
+        return all_missing(f"{root} has no file{begin}")
     folder = Folder(root, row["prefix"], found)
     made = _recognise(folder, row)
     made.sizes = found
@@ -64,7 +64,7 @@ def recognise(row: dict[str, str]) -> Recognised:
         made.missing.pop("image", None)
         if os.path.isfile(places.split(row["image"])[0]):
             made.sizes[row["image"]] = os.path.getsize(places.split(row["image"])[0])
-            for which in ("hires", "lowres"):  # their size tells that of the image
+            for which in ("hires", "lowres"):  # their sizes give the scale of the image
                 place = folder.first(HIRES if which == "hires" else LOWRES, made)
                 if place and made.layout in ("visium", "visium_hd"):
                     made.parts["image"][which] = place
@@ -98,8 +98,8 @@ def _recognise(folder: Folder, row: dict[str, str]) -> Recognised:
     )
     if several:
         return all_missing(
-            f"{row['path']} holds several samples ({', '.join(several)}); name the slide's in the "
-            "column prefix"
+            f"{row['path']} has several samples ({', '.join(several)}); choose the slide's with "
+            "the column prefix"
         )
     h5ad = [p for p in folder.places if p.endswith(".h5ad")]
     st = find_st(folder) if not (positions or ranked) else {}
@@ -137,12 +137,12 @@ def _as_dataset(folder: Folder, row: dict[str, str]) -> Recognised | None:
         wanted = next(iter(slides))
     if not wanted:
         return all_missing(
-            f"{row['path']} is in the dataset's layout and holds {len(slides):,} slides, none of "
-            f"them named {row['slide']}; name the slide's files in the column prefix"
+            f"{row['path']} is in the dataset's layout and has {len(slides):,} slides, none of "
+            f"them named {row['slide']}; choose the slide's files with the column prefix"
         )
     if wanted != row["slide"]:
         return all_missing(
-            f"the files are in the dataset's layout, where spot ids begin with {wanted}_; call the "
+            f"the files are in the dataset's layout, where spot ids begin with {wanted}_; name the "
             f"slide {wanted} in the table"
         )
     made = Recognised("dataset")
@@ -180,6 +180,6 @@ def _as_h5ad(place: str, made: Recognised) -> Recognised:
 def _unknown(folder: Folder) -> Recognised:
     names = ", ".join(folder.inner(place) for place in folder.places[:6])
     return all_missing(
-        f"{folder.root} is none of the known layouts: no matrix and no positions of Space Ranger, "
-        f"no ST count table, no .h5ad, no files of the dataset's layout {folder.among()} ({names})"
+        f"{folder.root} has no known layout: no matrix and no positions of Space Ranger, no ST "
+        f"count table, no .h5ad, no files of the dataset's layout {folder.among()} ({names})"
     )

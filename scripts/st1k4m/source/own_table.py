@@ -1,4 +1,4 @@
-"""A table of slides of one's own: read and checked. Standard library only."""
+"""Read and check a table of a user's own slides. Standard library only."""
 
 import csv
 import difflib
@@ -10,7 +10,7 @@ from st1k4m.dataset import TECHS, check_name
 from st1k4m.errors import CatalogueError
 from st1k4m.source import places
 
-#: Columns of a table of slides; the first two are needed.
+#: Columns of a table of slides; the first two are required.
 COLUMNS = (
     "slide",
     "path",
@@ -28,19 +28,19 @@ COLUMNS = (
 
 
 def read_table(path: str | os.PathLike) -> list[dict[str, str]]:
-    """Read a table of slides: tab separated, a header, ``#`` begins a comment line.
+    """Read a table of slides: tab separated, with a header row; ``#`` begins a comment line.
 
     Returns
     -------
     list of dict
-        A row a slide with every key of `COLUMNS`, empty where the table has none; ``path`` and
-        ``image`` absolute.
+        One row per slide with every key of `COLUMNS`, empty if the table has no value; ``path`` and
+        ``image`` are absolute.
 
     Raises
     ------
     CatalogueError
-        The table cannot be read; a column is missing, unknown or there twice; or rows cannot be
-        used: all such rows are named with their line.
+        The table cannot be read; a column is missing, unknown or repeated; there are no rows; or
+        rows are invalid: the message lists these rows with their line numbers.
     """
     path = Path(path)
     try:
@@ -84,14 +84,14 @@ def read_table(path: str | os.PathLike) -> list[dict[str, str]]:
     if faults:
         more = f"\n  and {len(faults) - 20} more" if len(faults) > 20 else ""
         raise CatalogueError(
-            f"{path} has rows that cannot be used; correct or remove them:\n  "
+            f"{path} has invalid rows; correct or remove them:\n  "
             + "\n  ".join(faults[:20])
             + more
         )
     if not rows:
         raise CatalogueError(
-            f"{path} has no slide; it needs a header with {COLUMNS[0]} and {COLUMNS[1]}, separated "
-            "by a tab, and a row a slide"
+            f"{path} has no slide; it needs a header row with {COLUMNS[0]} and {COLUMNS[1]}, "
+            "separated by a tab, and one row per slide"
         )
     return rows
 
@@ -106,7 +106,7 @@ def _check_header(path: Path, number: int, header: list[str]) -> None:
         )
     for name in header:
         if header.count(name) > 1:
-            raise CatalogueError(f"{where}: the column {name!r} is there twice")
+            raise CatalogueError(f"{where}: the column {name!r} occurs twice")
         if name not in COLUMNS:
             close = difflib.get_close_matches(name, COLUMNS, n=1)
             meant = f"did you mean {close[0]}?" if close else f"known are {', '.join(COLUMNS)}"
@@ -114,13 +114,13 @@ def _check_header(path: Path, number: int, header: list[str]) -> None:
 
 
 def _fault(row: dict[str, str]) -> str:
-    """Say what is wrong with a row by itself; empty if nothing is."""
+    """Return what is wrong with a row; empty if it is valid."""
     if fault := check_name(row["slide"]):
         return f"slide {fault}"
     if not row["path"]:
         return f"slide {row['slide']} has no path"
     if row["tech"] and row["tech"] not in TECHS:
-        return f"tech {row['tech']!r} is none of {', '.join(TECHS)}"
+        return f"tech {row['tech']!r} is not one of {', '.join(TECHS)}"
     if row["bin"] and not re.fullmatch(r"[1-9]\d{0,3}", row["bin"]):
         return f"bin {row['bin']!r} is not a whole number of micrometres such as 8"
     if row["scale"]:
@@ -130,11 +130,11 @@ def _fault(row: dict[str, str]) -> str:
             scale = 0.0
         if not 0 < scale < 1e4:
             return (
-                f"scale {row['scale']!r} is not a number above 0: pixels of the image for each "
-                "pixel that the positions speak of"
+                f"scale {row['scale']!r} is not a number above 0: pixels of the image per pixel "
+                "of the positions"
             )
         if not row["image"]:
-            return "scale speaks of the image in column image, which is empty"
+            return "scale is given for the image in column image, but this column is empty"
     return ""
 
 

@@ -1,8 +1,8 @@
-"""Files where they are: in folders, gzipped, or inside archives. Standard library only.
+"""Read files in folders and archives, gzipped or not. Standard library only.
 
-A *place* names a file: its path, or ``ARCHIVE!/MEMBER`` for a member of a tar or zip file, which
-may itself be an archive. Nothing is ever written beside the input: what a reader needs as a file of
-its own is copied to a temporary folder and removed afterwards.
+A *place* names a file: its path, or ``ARCHIVE!/MEMBER`` for a member of a tar or zip file; a member
+may be an archive too. Nothing is written to the folders of the input: if a reader needs a member as
+a file, it gets a copy in a temporary folder, which is removed afterwards.
 """
 
 import contextlib
@@ -21,23 +21,23 @@ from typing import BinaryIO
 
 from st1k4m.errors import SlideError
 
-#: Stands between an archive and its member.
+#: Separates an archive from its member.
 INSIDE = "!/"
-#: Folders below folders that are searched, and files looked at: an `outs` folder has some 150.
+#: Depth of folders that is searched, and number of files: an `outs` folder has about 150.
 DEEPEST, MOST = 6, 20_000
-#: Bytes by which a file is recognised.
+#: Number of first bytes that are enough to recognise a file.
 FIRST = 4096
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, gzip.BadGzipFile, lzma.LZMAError)
 
 
 def is_archive(path: str) -> bool:
-    """Whether a file's name is that of an archive."""
+    """Return whether a file's name is the name of an archive."""
     return path.lower().endswith(_ARCHIVES)
 
 
 def split(place: str) -> tuple[str, list[str]]:
-    """Split a place into the path of a real file and the members to open within it, in order."""
+    """Split a place into the path of a file on disk and the members to open in it, in order."""
     if INSIDE not in place or os.path.exists(place):
         return place, []
     parts = place.split(INSIDE)
@@ -57,21 +57,21 @@ def name_of(place: str) -> str:
 def list_places(root: str, prefix: str = "") -> dict[str, int]:
     """List all files below a folder, or in an archive, with their sizes in bytes.
 
-    Archives in a folder are looked into as well, and so are archives in archives. Hidden files and
-    links that lead nowhere are left out.
+    Archives in a folder are listed as well, and so are archives in archives. Hidden files and
+    broken links are left out.
 
     Parameters
     ----------
     root
         A folder, or an archive.
     prefix
-        Only files that have a part of their path, below ``root``, that begins like this.
+        Keep only files of whose path below ``root`` one part begins with it.
 
     Returns
     -------
     dict
-        Size by place, in sorted order of places. Of compressed files it is the compressed size;
-        of members of an archive the size in it.
+        Size by place, in sorted order of places. The size of a compressed file is its compressed
+        size; the size of an archive's member is its size in the archive.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def list_places(root: str, prefix: str = "") -> dict[str, int]:
         seen: set[str] = set()
         for folder, folders, names in os.walk(root, onerror=_raise, followlinks=True):
             real = os.path.realpath(folder)
-            if real in seen:  # a link to a folder above, or to one that was there already
+            if real in seen:  # a link to a folder that was already listed
                 folders[:] = []
                 continue
             seen.add(real)
@@ -96,7 +96,7 @@ def list_places(root: str, prefix: str = "") -> dict[str, int]:
                     continue
                 found[path] = os.path.getsize(path)
                 if len(found) > MOST:
-                    raise ValueError(f"{root} holds more than {MOST:,} files")
+                    raise ValueError(f"{root} has more than {MOST:,} files")
     else:
         found[root] = os.path.getsize(root)
 
@@ -105,7 +105,7 @@ def list_places(root: str, prefix: str = "") -> dict[str, int]:
         return any(part.startswith(prefix) for part in parts if part)
 
     for path in [path for path in found if is_archive(path)]:
-        # An archive whose own name has the prefix is that sample's; else its members may have it.
+        # The prefix is in the name of the archive, or in the names of its members.
         found |= _list_archive(path)
     return {place: found[place] for place in sorted(found) if not prefix or wanted(place)}
 
@@ -122,7 +122,7 @@ def _list_archive(path: str) -> dict[str, int]:
     except _BROKEN as error:
         raise ValueError(f"{path} cannot be read as an archive ({error})") from error
     except EOFError as error:
-        raise ValueError(f"{path} cannot be read as an archive: it is cut off") from error
+        raise ValueError(f"{path} cannot be read as an archive: it is truncated") from error
     return found
 
 
@@ -156,7 +156,7 @@ def _note_member(place: str, name: str, size: int, found: dict[str, int], opened
     inner = f"{place}{INSIDE}{name}"
     found[inner] = size
     if len(found) > MOST:
-        raise ValueError(f"{place} holds more than {MOST:,} files")
+        raise ValueError(f"{place} has more than {MOST:,} files")
     if is_archive(name) and place.count(INSIDE) < 2:
         with opened() as file:
             _list_members(file, inner, found)
@@ -164,28 +164,28 @@ def _note_member(place: str, name: str, size: int, found: dict[str, int], opened
 
 @contextlib.contextmanager
 def open_place(place: str, unzip: bool = True) -> Iterator[BinaryIO]:
-    """Open a file for reading from its beginning to its end; a gzipped one gives its content.
+    """Open a file for reading from its beginning to its end; decompress a gzipped file.
 
-    Whether it is gzipped is decided by its first bytes, not by its name.
+    A gzipped file is recognised by its first bytes, not by its name.
 
     Parameters
     ----------
     place
-        See above.
+        The file, see the module.
     unzip
-        False gives the bytes as they are stored.
+        False to read the bytes as they are stored.
 
     Yields
     ------
     BinaryIO
-        It may not be able to seek.
+        A stream that may not be able to seek.
 
     Raises
     ------
     FileNotFoundError
         There is no such file or member.
     ValueError
-        An archive on the way is broken.
+        An archive or the gzipped file is broken.
     """
     path, members = split(place)
     with contextlib.ExitStack() as stack:
@@ -199,11 +199,11 @@ def open_place(place: str, unzip: bool = True) -> Iterator[BinaryIO]:
         except _BROKEN as error:
             raise ValueError(f"{place} cannot be unpacked ({error})") from error
         except EOFError as error:
-            raise ValueError(f"{place} is cut off") from error
+            raise ValueError(f"{place} is truncated") from error
 
 
 class _Member(io.RawIOBase):
-    """A member of a tar file that is read as a stream; it cannot seek, and says so."""
+    """A member of a tar file that is read as a stream, as a raw stream that cannot seek."""
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__()
@@ -229,7 +229,7 @@ def _open_member(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
             with member:
                 yield member
         return
-    with tarfile.open(fileobj=file, mode="r|*") as archive:  # one pass, up to the member
+    with tarfile.open(fileobj=file, mode="r|*") as archive:  # reads up to the member, once
         for member in archive:
             if member.name == name and member.isfile():
                 yield io.BufferedReader(_Member(archive.extractfile(member)))
@@ -238,27 +238,27 @@ def _open_member(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
 
 
 def _peek(file: BinaryIO) -> bytes:
-    """Return the next bytes without moving on; all that is opened here can do that."""
+    """Return the next bytes without moving the position; every stream here has ``peek``."""
     return file.peek(8)[:8]
 
 
 def first_bytes(place: str, count: int = FIRST) -> bytes:
-    """Return the first bytes of a file's content, fewer where it is shorter."""
+    """Return the first ``count`` bytes of a file's content, fewer if it is shorter."""
     with open_place(place) as file:
         return file.read(count)
 
 
 @contextlib.contextmanager
 def at_hand(slide: str, place: str, folder: str | os.PathLike) -> Iterator[Path]:
-    """Give a path from which a file's content can be read at random.
+    """Provide a path from which a file's content can be read with random access.
 
-    That is the file itself, or a copy in a new folder below ``folder`` while it is gzipped or
-    inside an archive; the copy is removed afterwards.
+    It is the path of the file itself, or of a copy in a new folder below ``folder`` if the file is
+    gzipped or inside an archive. The copy is removed afterwards.
 
     Raises
     ------
     SlideError
-        The file is missing, or the archive that holds it is broken.
+        The file is missing, or its archive is broken.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -280,9 +280,9 @@ def at_hand(slide: str, place: str, folder: str | os.PathLike) -> Iterator[Path]
 
 
 def missing(slide: str, place: str) -> SlideError:
-    """Return the error for a file that is not where it was when the catalogue was made."""
+    """Return the error for a file that existed when the catalogue was made and is now missing."""
     return SlideError(
         slide,
         f"there is no file {place}",
-        "put it back, or run with refresh=true after files were moved",
+        "put it back, or, if files were moved, run with refresh=true",
     )

@@ -1,7 +1,7 @@
-"""Positions of spots as Space Ranger, spot detectors and AnnData files state them.
+"""Read positions of spots from files of Space Ranger, spot detectors and AnnData.
 
-Everything here is in pixels of the image that the file speaks of; which image of the slide is used,
-and what that does to the numbers, is the business of `st1k4m.geometry.own_positions`.
+All positions here are in pixels of the image for which the file was written.
+`st1k4m.geometry.own_positions` converts them to pixels of the image that the slide uses.
 """
 
 import csv
@@ -27,27 +27,27 @@ COLUMNS = (
     "pxl_row_in_fullres",
     "pxl_col_in_fullres",
 )
-#: No image has a side of so many pixels, no array so many rows.
+#: Larger than the side of any image in pixels, and than the rows of any array.
 FARTHEST, MOST_ROWS = 1e9, 1e6
 _AGAIN = "copy or export the file again"
 
 
 @dataclass(frozen=True)
 class Positions:
-    """The spots of one file, in its order.
+    """The spots of one file, in the order of the file.
 
     Attributes
     ----------
     barcodes
-        As the count matrix names them.
+        The spots' names in the count matrix.
     x, y
         Centres in pixels, float64.
     row, col
-        Positions on the array, int32; None where the file has none.
+        Positions on the array, int32; None if the file has none.
     selected
-        Whether the file says that the spot is in tissue; bool.
+        Whether the file states that the spot is in tissue; bool.
     diameter
-        Of a spot in the same pixels; None where the file does not state it.
+        Diameter of a spot in the same pixels; None if the file does not state it.
     """
 
     barcodes: list[str]
@@ -65,14 +65,14 @@ def read_positions(slide: str, part: dict) -> Positions:
     Parameters
     ----------
     slide
-        For errors.
+        Name of the slide, for errors.
     part
         The slide's ``coord`` part, see `st1k4m.source.own_layout.Recognised`.
 
     Raises
     ------
     SlideError
-        A file is missing or cannot be read; a line is not as expected: named, with its number.
+        A file is missing or cannot be read; a line is invalid: the message states its number.
     """
     place = part["positions"]
     if part["format"] == "h5ad":
@@ -99,8 +99,8 @@ def _naming_faults(slide: str, place: str) -> Iterator[None]:
 def read_tissue_positions(place: str, slide: str) -> Positions:
     """Read ``tissue_positions.csv`` or ``tissue_positions_list.csv``, gzipped or not.
 
-    Whether there is a header is decided by the first line, not by the name. Without one the columns
-    are `COLUMNS`.
+    The first line shows whether there is a header, not the name of the file. Without a header the
+    columns are `COLUMNS`.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def read_tissue_positions(place: str, slide: str) -> Positions:
             what = (
                 f"barcode {barcode[:80]!r} is on line {seen[barcode]} already"
                 if barcode
-                else ("there is no barcode")
+                else ("the barcode is empty")
             )
             raise SlideError(slide, f"{where}: {what}", "remove one of the lines")
         seen[barcode] = line
@@ -146,13 +146,13 @@ def read_tissue_positions(place: str, slide: str) -> Positions:
         for place_of, name in enumerate(COLUMNS[1:]):
             numbers[number, place_of] = _number(slide, where, name, cells[column[name]])
     if not barcodes:
-        raise SlideError(slide, f"{place} holds no spot", _AGAIN)
+        raise SlideError(slide, f"{place} has no spot", _AGAIN)
     in_tissue, row, col, y, x = numbers.T
     return _checked(slide, place, barcodes, x, y, row, col, in_tissue)
 
 
 def read_parquet(place: str, slide: str) -> Positions:
-    """Read ``tissue_positions.parquet``, as VisiumHD has it.
+    """Read ``tissue_positions.parquet`` of VisiumHD.
 
     Raises
     ------
@@ -169,22 +169,22 @@ def read_parquet(place: str, slide: str) -> Positions:
         raise SlideError(
             slide,
             f"{place}: no column {' and '.join(lacking)}; it has {', '.join(table.column_names)}",
-            "give the tissue_positions.parquet that Space Ranger wrote",
+            "use the tissue_positions.parquet that Space Ranger wrote",
         )
     if not table.num_rows:
-        raise SlideError(slide, f"{place} holds no spot", _AGAIN)
+        raise SlideError(slide, f"{place} has no spot", _AGAIN)
     in_tissue, row, col, y, x = (table[name].to_numpy().astype(float) for name in COLUMNS[1:])
     barcodes = table["barcode"].to_pylist()
     return _checked(slide, place, barcodes, x, y, row, col, in_tissue)
 
 
 def read_spot_file(place: str, slide: str) -> Positions:
-    """Read the spots of a Spatial Transcriptomics array, as detectors and pipelines write them.
+    """Read the spots of a Spatial Transcriptomics array from a detector's or a pipeline's file.
 
-    Any of these, tab or comma separated: columns ``x y new_x new_y pixel_x pixel_y selected`` with
-    or without the last; ids such as ``10x13`` in the first column with ``X`` and ``Y`` in pixels;
-    or six or seven columns of numbers without a header, in the order of the first. The barcode is
-    ``<column>x<row>``, from the integers x and y.
+    The file is tab or comma separated and has one of these forms: columns ``x y new_x new_y pixel_x
+    pixel_y selected``, where the last may be missing; ids such as ``10x13`` in the first column,
+    with ``X`` and ``Y`` in pixels; or six or seven columns of numbers without a header, in the
+    order of the first form. The barcode is ``<column>x<row>``, from x and y as integers.
 
     Raises
     ------
@@ -224,7 +224,7 @@ def read_spot_file(place: str, slide: str) -> Positions:
     for line, cells in lines:
         where = f"{place}, line {line}"
         if len(cells) == len(header) + 1 and line == lines[0][0]:
-            header = ["", *header]  # R leaves the names of rows without one
+            header = ["", *header]  # R writes no header for the column of row names
         if len(cells) != len(header):
             raise SlideError(
                 slide, f"{where}: {len(cells)} fields where {len(header)} are expected", _AGAIN
@@ -259,18 +259,19 @@ def read_spot_file(place: str, slide: str) -> Positions:
         barcodes.append(barcode)
         kept.append((float(selected in ("1", "true", "1.0")), row, col, y, x))
     if not barcodes:
-        raise SlideError(slide, f"{place} holds no spot", _AGAIN)
+        raise SlideError(slide, f"{place} has no spot", _AGAIN)
     in_tissue, row, col, y, x = np.array(kept, float).T
     return _checked(slide, place, barcodes, x, y, row, col, in_tissue)
 
 
 def read_h5ad(place: str, slide: str) -> Positions:
-    """Read positions out of an AnnData file: ``obsm['spatial']``, and what ``obs`` knows of spots.
+    """Read the positions of an AnnData file: ``obsm['spatial']``, and columns of ``obs`` if there.
 
     Raises
     ------
     SlideError
-        There is no ``obsm['spatial']``, or it does not hold x and y for every spot.
+        There is no ``obsm['spatial']``, or it does not have x and y for every spot; or see
+        `read_positions`.
     """
     import h5py
     from anndata.io import read_elem
@@ -278,7 +279,7 @@ def read_h5ad(place: str, slide: str) -> Positions:
     path, inside = places.split(place)
     if inside:
         raise SlideError(
-            slide, f"{place} lies in an archive, from which an .h5ad is not read", "unpack it first"
+            slide, f"{place} is in an archive; an .h5ad is not read from archives", "unpack it"
         )
     with _naming_faults(slide, place), h5py.File(path) as file:
         obs = read_elem(file["obs"])
@@ -287,7 +288,7 @@ def read_h5ad(place: str, slide: str) -> Positions:
             raise SlideError(
                 slide,
                 f"{path} has no obsm['spatial'], only {', '.join(keys) or 'nothing'} in obsm",
-                "give an .h5ad that holds the positions of its spots in pixels",
+                "give an .h5ad that has the positions of its spots in pixels there",
             )
         spatial = np.asarray(file["obsm/spatial"], float)
         diameter = _diameter(file)
@@ -296,7 +297,7 @@ def read_h5ad(place: str, slide: str) -> Positions:
             slide,
             f"{path}: obsm['spatial'] is {' x '.join(map(str, spatial.shape))} for {len(obs):,} "
             "spots",
-            "it must hold x and y of every spot in pixels",
+            "it must have x and y of every spot in pixels",
         )
     known = {"array_row", "array_col"} <= set(obs.columns)
     row, col = (np.asarray(obs[n], float) if known else None for n in ("array_row", "array_col"))
@@ -316,7 +317,7 @@ def _diameter(file) -> float | None:
 
 
 def _text_lines(place: str, mark: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield number and fields of every line that is not empty."""
+    """Yield the number and the fields of each line that is not empty."""
     with places.open_place(place) as file:
         text = io.TextIOWrapper(file, "utf-8-sig", errors="replace", newline="")
         reader = csv.reader(text, delimiter=mark)
@@ -325,7 +326,7 @@ def _text_lines(place: str, mark: str) -> Iterator[tuple[int, list[str]]]:
                 if fields:
                     yield reader.line_num, fields
         except csv.Error as error:
-            raise ValueError(f"line {reader.line_num} is no text in columns ({error})") from error
+            raise ValueError(f"line {reader.line_num} is not a row of text ({error})") from error
         finally:
             text.detach()
 
@@ -362,7 +363,7 @@ def _checked(
     in_tissue: np.ndarray,
     diameter: float | None = None,
 ) -> Positions:
-    """Hold what was read to what it must be."""
+    """Check the values of a file; return them as `Positions`, or raise SlideError."""
     checks = [("x", x, -FARTHEST, FARTHEST), ("y", y, -FARTHEST, FARTHEST)]
     if row is not None:
         checks += [("array_row", row, 0, MOST_ROWS), ("array_col", col, 0, MOST_ROWS)]
@@ -375,8 +376,9 @@ def _checked(
             raise SlideError(
                 slide,
                 f"{place}: {name} of spot {barcodes[first][:80]} is {values[first]:g}",
-                "it must be a number"
-                + (" of a row or column, from 0 on" if name.startswith("array") else ""),
+                "it must be a finite number"
+                if not name.startswith("array")
+                else "it must be the number of a row or column: a whole number, 0 or more",
             )
     wrong = (in_tissue != 0) & (in_tissue != 1)
     if wrong.any():
@@ -390,9 +392,7 @@ def _checked(
     if len(set(barcodes)) < len(barcodes):
         seen: set[str] = set()
         twice = next(b for b in barcodes if b in seen or seen.add(b))
-        raise SlideError(
-            slide, f"{place}: spot {twice[:80]!r} is there twice", "remove one of them"
-        )
+        raise SlideError(slide, f"{place}: spot {twice[:80]!r} occurs twice", "remove one of them")
     if row is not None:
         row, col = row.astype(np.int32), col.astype(np.int32)
     return Positions(

@@ -1,4 +1,4 @@
-"""Progress of the downloads on the terminal."""
+"""Report the progress of downloads on the terminal."""
 
 import contextlib
 import os
@@ -16,21 +16,23 @@ TRANSFERS = f"{catalogue.FILES}/transfers.tsv"
 
 #: Seconds between two lines of progress.
 BETWEEN = 10
-#: Seconds over which the rate is taken.
+#: Length in seconds of the recent past over which the rate is computed.
 WINDOW = 300
 
 
 class Progress:
-    """One line on what all jobs together have fetched, over a table they all append to.
+    """Progress of the downloads of all jobs, from a table to which each job appends.
 
     Parameters
     ----------
     table, slides
-        What is to come: the selected slides.
+        The catalogue and the selected slides.
     tell
-        Gets a line at most every `BETWEEN` seconds from all jobs together, and at the end.
+        Called with a line of progress: at most once in `BETWEEN` seconds over all jobs, and at the
+        end.
     path
-        The table: time, slide, kind, bytes moved, in so many seconds, bytes there, whether told.
+        The table of transfers. Its columns: time, slide, kind, bytes received, seconds in which
+        they were received, bytes present, whether a line was printed.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class Progress:
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def watch(self, slide: str, kind: str) -> Callable[[int, int], None]:
-        """Make what `transfer.download` tells of its pieces."""
+        """Return the callback that `transfer.download` calls after each piece of a file."""
         self._append(slide, kind, 0, 0, 0)
         begin, moved = time.time(), 0
 
@@ -82,7 +84,7 @@ class Progress:
             return []
         rows = []
         for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
-            # A line torn by two hosts that write at once is left out.
+            # Two hosts that write at the same time can damage a line; it is left out.
             with contextlib.suppress(ValueError):
                 now, slide, kind, moved, seconds, have, told = line.split("\t")
                 rows.append(
@@ -92,14 +94,23 @@ class Progress:
 
 
 def describe(rows: list[tuple], sizes: dict[tuple[str, str], int], now: float) -> tuple[str, bool]:
-    """Sum up the rows of the table of transfers.
+    """Summarise the rows of the table of transfers in a line.
+
+    Parameters
+    ----------
+    rows
+        See `Progress`.
+    sizes
+        Bytes of each file by slide and kind.
+    now
+        Current time in seconds.
 
     Returns
     -------
     line
-        ``fetched 12 of 1,149 slides, 5.2 of 440.1 GB, 48.0 MB/s, 2 h 31 min left``.
+        ``fetched 12 of 1,149 slides, 5.2 GB of 440.1 GB, 48.0 MB/s, 2 h 31 min left``.
     complete
-        Whether everything is here.
+        Whether all files are complete.
     """
     have = {(row[1], row[2]): row[5] for row in rows}
     slides = {slide for slide, _ in sizes}

@@ -1,4 +1,4 @@
-"""Which slides of a catalogue are built."""
+"""Select the slides of a catalogue that are built."""
 
 import difflib
 from collections.abc import Mapping
@@ -11,30 +11,30 @@ def select(
     select: Mapping[str, list[str]] | None = None,
     exclude: Mapping[str, str] | None = None,
 ) -> tuple[list[str], dict[str, tuple[str, str]]]:
-    """Say for every slide whether it is to be built.
+    """Select the slides to build; return the status of every slide.
 
     Parameters
     ----------
     catalogue
         All slides.
     select
-        Lists under ``tech``, ``species``, ``tissue``, ``slides``: a slide must be in each list
-        that is not empty. Files without a row in the meta table are built only when named.
+        Lists under ``tech``, ``species``, ``tissue``, ``slides``: a slide must match each list that
+        is not empty. A slide without a row in the meta table must be named in ``slides``.
     exclude
-        Slides to leave out, with the reason.
+        Slides to leave out, with the reasons.
 
     Returns
     -------
     selected
         Names in sorted order.
     status
-        Every slide's ``(selected | excluded | not_selected, reason)``.
+        By slide: ``(selected | excluded | not_selected, reason)``.
 
     Raises
     ------
     ValueError
-        Names that the catalogue does not have, all of them, each with what is close to it; or
-        nothing is left.
+        Names are not in the catalogue: the message lists them, with similar names; or no slide is
+        selected.
     """
     wanted = {key: set(names) for key, names in (select or {}).items() if names}
     exclude = exclude or {}
@@ -51,7 +51,7 @@ def select(
             status[name] = ("selected", "")
     selected = sorted(name for name, (state, _) in status.items() if state == "selected")
     if not selected:
-        raise ValueError("select and exclude leave no slide")
+        raise ValueError("select and exclude leave no slide; select more, or exclude fewer")
     return selected, status
 
 
@@ -68,7 +68,7 @@ def _check_names(catalogue: Catalogue, wanted: Mapping, exclude: Mapping) -> Non
             close = difflib.get_close_matches(name, known, n=3, cutoff=0.75)
             if len(known) <= 60 and key != "slides":
                 close = close or sorted(known)
-            meant = f"; there is {', '.join(close)}" if close else ""
+            meant = f"; the catalogue has {', '.join(close)}" if close else ""
             faults.append(f"{where}: {name!r} is not in the catalogue{meant}")
     if faults:
         raise ValueError("\n".join(faults))

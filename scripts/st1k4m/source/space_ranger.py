@@ -1,4 +1,4 @@
-"""What is what in a folder of Space Ranger's, of any version, Visium and VisiumHD."""
+"""Recognise the files in a folder of Space Ranger: any version, Visium and VisiumHD."""
 
 import json
 import re
@@ -11,10 +11,10 @@ _POSITIONS = re.compile(r"tissue_positions(_list)?\.(csv|parquet)$")
 HIRES = re.compile(r"hires(_image)?\.(png|jpe?g|tiff?)$")
 LOWRES = re.compile(r"lowres(_image)?\.(png|jpe?g|tiff?)$")
 _FULL = re.compile(r"(^|[_.-])image\.(tiff?|btf|png|jpe?g)$")
-# Files of Space Ranger's and of others that are no counts of spots, though they are HDF5.
+# HDF5 files that do not have counts of spots.
 _NO_COUNTS = re.compile(r"probe|molecule|feature_slice|cell|analysis|antibody|raw_data", re.I)
 _PICTURES = re.compile(r"(aligned|detected|fiducial|cytassist|registered)", re.I)
-# Folders in which one sample's files lie, and how its files and archives end.
+# Usual folders of a sample, and the ends of the names of its files and archives.
 _USUAL = {"outs", "spatial", "binned_outputs", "filtered_feature_bc_matrix"}
 _FILE_END = re.compile(r"((filtered_)?(feature_bc_)?matrix\.(h5|mtx)|tissue_positions.*)$")
 _ARCHIVE_END = re.compile(
@@ -22,12 +22,12 @@ _ARCHIVE_END = re.compile(
 )
 _BARCODE_ROW = re.compile(r"\"?[ACGTN]{10,}(-\d+)?\"?,[01],\d+,\d+,")
 _HEADER_ROW = re.compile(r"\"?barcode\"?,", re.I)
-#: Micrometres of the bins that are taken where a VisiumHD slide has several.
+#: Default size in micrometres of the bins, if a VisiumHD slide has bins of several sizes.
 BIN_UM = 8
 
 
 def find_bins(folder: Folder, root: str) -> dict[int, list[str]]:
-    """Return the files of each VisiumHD bin, by micrometres."""
+    """Return the files of VisiumHD's bins by the size of the bins in micrometres."""
     whole = BIN.search(root.rpartition("/")[2])
     bins: dict[int, list[str]] = {}
     for place in folder.places:
@@ -42,7 +42,7 @@ def find_bins(folder: Folder, root: str) -> dict[int, list[str]]:
 def choose_bin(
     folder: Folder, bins: dict[int, list[str]], row: dict[str, str]
 ) -> tuple[Folder, int, Recognised]:
-    """Choose the bins to take; the files of the folder are then theirs, and pictures beside."""
+    """Choose the size of the bins; return the folder with their files only, and shared images."""
     sizes = ", ".join(f"{size}" for size in sorted(bins))
     wanted = int(row["bin"]) if row["bin"] else (BIN_UM if BIN_UM in bins else 0)
     if not wanted and len(bins) == 1:
@@ -53,10 +53,11 @@ def choose_bin(
             folder,
             0,
             all_missing(
-                f"{asked} in {row['path']}, which has bins of {sizes} um; choose one in column bin"
+                f"{asked} in {row['path']}, which has bins of {sizes} um; choose a size in column "
+                "bin"
             ),
         )
-    # Pictures may lie beside the bins' folders.
+    # Images may be outside the folders of the bins.
     shared = [p for p in folder.places if not BIN.search(folder.inner(p)) and p not in bins[wanted]]
     chosen = Folder(folder.root, folder.prefix, dict.fromkeys(bins[wanted] + shared))
     pictures = (HIRES, LOWRES, _FULL)
@@ -67,12 +68,12 @@ def choose_bin(
     ]
     made = Recognised()
     if len(bins) > 1:
-        made.notes.append(f"bins of {wanted} um, of {sizes}")
+        made.notes.append(f"bins of {wanted} um, chosen from {sizes}")
     return chosen, wanted, made
 
 
 def find_positions(folder: Folder, made: Recognised) -> list[str]:
-    """Return files of positions, the best first: by name, else by what stands in them."""
+    """Return the files of positions, the best first: by name, else by their first line."""
     named = folder.named(_POSITIONS)
     if named:
         return sorted(named, key=lambda p: ("_list." in places.name_of(p), p.count("/"), p))
@@ -87,14 +88,14 @@ def find_positions(folder: Folder, made: Recognised) -> list[str]:
 
 
 def find_scalefactors(folder: Folder) -> list[str]:
-    """Return files of scale factors: by name, else by what stands in them."""
+    """Return the files of scale factors: by name, else by their first bytes."""
     jsons = folder.named(re.compile(r"\.json$"))
     named = [p for p in jsons if places.name_of(p).endswith("scalefactors_json.json")]
     return named or [p for p in jsons if b"spot_diameter_fullres" in folder.head(p)]
 
 
 def read_scalefactors(place: str) -> dict[str, float]:
-    """Read the numbers of a ``scalefactors_json.json``; empty where it is no JSON object."""
+    """Read the numbers of a ``scalefactors_json.json``; empty if it is not a JSON object."""
     try:
         with places.open_place(place) as file:
             read = json.loads(file.read(1 << 20))
@@ -106,7 +107,7 @@ def read_scalefactors(place: str) -> dict[str, float]:
 
 
 def find_matrices(folder: Folder) -> list[tuple[int, str, dict[str, str]]]:
-    """Return matrices of counts, the best first: rank, format, files by role."""
+    """Return the matrices of counts, the best first: rank, format, files by role."""
     found = []
     for place in folder.places:
         name = places.name_of(place)
@@ -122,7 +123,7 @@ def find_matrices(folder: Folder) -> list[tuple[int, str, dict[str, str]]]:
             if there := [t for t in tries if t in folder.places]:
                 files[role] = there[0]
         found.append((_rank(folder.inner(place)), "10x_mtx", files))
-    # Filtered before unnamed before raw; one file before three.
+    # Filtered, then unnamed, then raw; one file before three files.
     return sorted(found, key=lambda m: (m[0], m[1], len(m[2]["matrix"]), m[2]["matrix"]))
 
 
@@ -132,7 +133,7 @@ def _rank(inner: str) -> int:
 
 
 def find_samples(folder: Folder, found: list[str]) -> list[str]:
-    """Return what several samples' files lie in or begin with; empty if there is one sample."""
+    """Return the folders or prefixes of samples if there are several; empty for one sample."""
     samples = set()
     for place in found:
         inner = (
@@ -153,7 +154,7 @@ def find_samples(folder: Folder, found: list[str]) -> list[str]:
 
 
 def take_counts(folder: Folder, made: Recognised, ranked: list) -> None:
-    """Take the best matrix that is whole, or say what is missing."""
+    """Set the counts of ``made``: the best complete matrix, or what is missing."""
     if not ranked:
         made.missing["counts"] = (
             "no counts: none of filtered_feature_bc_matrix.h5, raw_feature_bc_matrix.h5 and "
@@ -172,19 +173,19 @@ def take_counts(folder: Folder, made: Recognised, ranked: list) -> None:
             if role not in files
         ]
         made.missing["counts"] = (
-            f"no {' and no '.join(lacking)} (plain or gzipped) beside {files['matrix']}"
+            f"no {' and no '.join(lacking)} (plain or gzipped) in the folder of {files['matrix']}"
         )
         return
     rank, form, files = whole[0]
     made.parts["counts"] = {"format": form, **files}
     if rank == 2:
-        made.notes.append("counts of the raw matrix, as there is no filtered one")
+        made.notes.append("counts of the raw matrix, because there is no filtered matrix")
 
 
 def take_positions(
     folder: Folder, made: Recognised, positions: list[str], scalefactors: list[str]
 ) -> None:
-    """Take positions and scale factors, or say what is missing."""
+    """Set the positions and scale factors of ``made``, or what is missing."""
     lacking = []
     if not positions:
         lacking.append(
@@ -202,12 +203,12 @@ def take_positions(
             made.parts["coord"]["scalefactors"] = (near or scalefactors)[0]
         if len(positions) > 1:
             made.notes.append(
-                f"positions of {folder.inner(positions[0])}, of {len(positions)} files"
+                f"positions of {folder.inner(positions[0])}, chosen from {len(positions)} files"
             )
 
 
 def take_image(folder: Folder, made: Recognised) -> None:
-    """Take the full-resolution image, or else hires, or lowres."""
+    """Set the image of ``made``: full resolution, else hires, else lowres; or what is missing."""
     hires, lowres = folder.first(HIRES, made), folder.first(LOWRES, made)
     full = [
         place
@@ -220,7 +221,7 @@ def take_image(folder: Folder, made: Recognised) -> None:
     if not chosen:
         made.missing["image"] = (
             "no image: none of tissue_hires_image.png and tissue_lowres_image.png "
-            f"{folder.among()}; name the image that was given to Space Ranger in column image"
+            f"{folder.among()}; give the image that Space Ranger used in column image"
         )
         return
     which, place = chosen[0]
@@ -229,4 +230,4 @@ def take_image(folder: Folder, made: Recognised) -> None:
         if there and there != place:
             made.parts["image"][other] = there
     if which != "full":
-        made.notes.append(f"the {which} image, as there is none of full resolution")
+        made.notes.append(f"the {which} image, because there is no full-resolution image")

@@ -1,4 +1,4 @@
-"""What is what in a folder of Spatial Transcriptomics: decided by what stands in the files."""
+"""Recognise the files in a folder of Spatial Transcriptomics by their content."""
 
 import re
 
@@ -12,7 +12,7 @@ ST_ID = re.compile(r"\"?\d+(\.\d+)?x\d+(\.\d+)?\"?$")
 
 
 def find_st(folder: Folder) -> dict[str, list[str]]:
-    """Find count tables and spot files of Spatial Transcriptomics, by what stands in them."""
+    """Find count tables and spot files of Spatial Transcriptomics by their first lines."""
     found: dict[str, list[str]] = {"counts": [], "spots": []}
     for place in folder.places:
         if not re.search(r"\.(tsv|txt|csv)$", places.name_of(place)):
@@ -24,12 +24,12 @@ def find_st(folder: Folder) -> dict[str, list[str]]:
 
 
 def tell_st(lines: list[str]) -> str:
-    """Tell from its first lines whether a text is an ST count table or a spot file.
+    """Find out from its first lines whether a text is an ST count table or a spot file.
 
     Returns
     -------
     str
-        ``counts``, ``spots``, or empty for neither.
+        ``counts``, ``spots``, or empty if it is neither.
     """
     if not lines:
         return ""
@@ -41,7 +41,7 @@ def tell_st(lines: list[str]) -> str:
     if len(header) <= 4 and {"x", "y"} <= set(folded):
         return "spots" if len(lines) > 1 and ST_ID.match(lines[1].split(mark)[0]) else ""
     if all(ST_ID.match(cell) for cell in header[1:20]) and len(header) > 1:
-        return "counts"  # genes are its rows
+        return "counts"  # a table with one row per gene
     if len(header) in (6, 7) and all(_NUMBER.fullmatch(cell) for cell in header):
         return "spots"
     if len(lines) > 1 and ST_ID.match(lines[1].split(mark)[0].strip()):
@@ -50,13 +50,13 @@ def tell_st(lines: list[str]) -> str:
 
 
 def as_st(folder: Folder, found: dict[str, list[str]], made: Recognised) -> Recognised:
-    """Take counts, spot file and image, or say what is missing."""
+    """Set the counts, spot file and image of ``made``, or what is missing."""
     made.layout, made.tech = "st", "ST"
     for kind, label in (("counts", "count tables"), ("spots", "spot files")):
         if len(found[kind]) > 1:
             names = ", ".join(folder.inner(place) for place in found[kind][:5])
             return all_missing(
-                f"{folder.root} holds {len(found[kind])} {label} ({names}); name the slide's in "
+                f"{folder.root} has {len(found[kind])} {label} ({names}); choose the slide's with "
                 "the column prefix"
             )
     if found["counts"]:
@@ -70,8 +70,7 @@ def as_st(folder: Folder, found: dict[str, list[str]], made: Recognised) -> Reco
     else:
         made.missing["coord"] = (
             "no positions: no spot file with the columns x, y, pixel_x and pixel_y "
-            f"{folder.among()}; the array positions in the ids do not tell where spots lie in an "
-            "image"
+            f"{folder.among()}; the array positions in the ids do not give positions in an image"
         )
     pictures = [
         place
@@ -84,8 +83,8 @@ def as_st(folder: Folder, found: dict[str, list[str]], made: Recognised) -> Reco
     elif pictures:
         names = ", ".join(folder.inner(place) for place in pictures[:5])
         made.missing["image"] = (
-            f"{len(pictures)} images {folder.among()} ({names}); name the slide's in column image"
+            f"{len(pictures)} images {folder.among()} ({names}); give the slide's in column image"
         )
     else:
-        made.missing["image"] = f"no image {folder.among()}; name it in column image"
+        made.missing["image"] = f"no image {folder.among()}; give it in column image"
     return made

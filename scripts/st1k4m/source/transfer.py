@@ -1,7 +1,7 @@
-"""Fetch one file from the hub: resumed where it stopped, verified, with patience.
+"""Download one file from the hub: resume where it stopped, verify it, try again after failures.
 
-The hub's client resumes within one call only and does not check bodies over plain HTTP, so the
-body comes by requests of our own through the client's session (its endpoint, token, proxies).
+The hub's client resumes within one call only and does not verify bodies over plain HTTP. Therefore
+this module requests the body itself, through the client's session (its endpoint, token, proxies).
 """
 
 import contextlib
@@ -22,25 +22,25 @@ from st1k4m.errors import TransferError
 
 log = logging.getLogger(__name__)
 
-#: Answers that another try may change: the server is busy, or a gateway before it is.
+#: HTTP statuses that may pass: the server is busy, or a gateway in front of it.
 PASSING = {408, 425, 429, 500, 502, 503, 504}
 #: Longest wait in seconds before another try; the hub counts requests in windows of 300 s.
 LONGEST_WAIT = 600
 
 
 class BadBody(Exception):
-    """What arrived is not the file."""
+    """The bytes that arrived are not the file."""
 
 
 class WrongBody(BadBody):
-    """All bytes arrived and are not the file's: nothing of them can be continued."""
+    """As many bytes arrived as expected, but the content is wrong: the transfer starts again."""
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A file of a dataset repository: ``OWNER/NAME``, commit, path within, bytes.
+    """A file of a dataset repository: ``OWNER/NAME``, commit, path in the repository, bytes.
 
-    ``sha256`` is known of large files, ``oid``, git's name of the content, of the others; or ''.
+    ``sha256`` is known for large files, ``oid`` (git's object id) for other files; else empty.
     """
 
     repo: str
@@ -52,14 +52,14 @@ class Remote:
 
     @property
     def url(self) -> str:
-        """Where the hub's client looks for it."""
+        """The address from which the hub's client downloads the file."""
         from huggingface_hub import hf_hub_url
 
         return hf_hub_url(self.repo, self.path, repo_type="dataset", revision=self.commit)
 
     @property
     def identity(self) -> str:
-        """Says which content is meant: its checksum, or, where none is told, the commit."""
+        """The identity of the content: its checksum or, if none is known, the commit."""
         return self.sha256 or self.oid or self.commit
 
 
@@ -72,33 +72,33 @@ def download(
     pause: float = 2,
     moved: Callable[[int, int], None] = lambda got, have: None,
 ) -> None:
-    """Bring a file here, whole and verified, or raise.
+    """Download a file, complete and verified, or raise.
 
-    The bytes gather in a hidden file beside ``out``, which a later call, in this process or
-    another one, continues. Two calls at once for the same file wait for each other.
+    The bytes are appended to a hidden file in the folder of ``out``; a later call resumes it, in
+    this process or another one. Of two calls for the same file one waits for the other.
 
     Parameters
     ----------
     remote
-        What to fetch.
+        The file.
     out
-        Where it goes; replaced at the end.
+        Its path on this machine; replaced at the end.
     tries
-        How many tries in a row may fail without a new byte, those that ended with a wrong body
-        counting throughout.
+        Number of failed tries in a row, without a new byte, after which the download fails. A try
+        that ends with a wrong checksum always counts.
     timeout
-        Seconds without a byte after which a try counts as stalled.
+        Seconds without a byte after which a try fails.
     pause
-        Seconds before the second try, doubled for each further one, unless the server names them.
+        Seconds before the second try, doubled for each further try, unless the server states them.
     moved
-        Told after each piece of the body: bytes just received, bytes there in all.
+        Called after each piece of the body with the bytes just received and all bytes present.
 
     Raises
     ------
     TransferError
-        It is not on the hub, access is refused, the disk is too small, or all tries failed.
+        The file is not on the hub, access is refused, the disk is too small, or all tries failed.
     """
-    from huggingface_hub.errors import HTTPError  # the base of the session's own errors too
+    from huggingface_hub.errors import HTTPError  # also a base class of the session's errors
 
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +120,7 @@ def download(
                 if failed >= tries:
                     raise TransferError(
                         f"{remote.path}: {_explain(error, timeout)}",
-                        "run the same command again; what has arrived is kept",
+                        "run the same command again; the bytes that arrived are kept",
                     ) from error
                 wait = _wait(error, pause * 2 ** (failed - 1))
                 log.warning("%s; try %d in %.0f s", _explain(error, timeout), failed + 1, wait)
@@ -131,12 +131,12 @@ def download(
 
 
 def verify(path: str | os.PathLike, remote: Remote) -> None:
-    """Hold a file to its size and to the checksum that the hub tells: sha256 or git's.
+    """Check a file's size and the checksum that the hub states: sha256 or git's.
 
     Raises
     ------
     BadBody
-        They differ; the message names what was expected and found.
+        They differ; the message states the expected and the found value.
     """
     with open(path, "rb") as file:
         _check(file, remote)
@@ -161,9 +161,10 @@ def _check(file: BinaryIO, remote: Remote) -> None:
 
 @contextlib.contextmanager
 def _partial(remote: Remote, out: Path) -> Iterator[BinaryIO | None]:
-    """Open the partial file, locked; None if another process ended this very transfer meanwhile.
+    """Open the partial file, locked; yield None if another process finished the same transfer.
 
-    Its name tells the content, so that another revision's bytes are never continued.
+    The file's name contains the identity of the content, so bytes of another revision are never
+    resumed.
     """
     prefix = f".{out.name}."
     place = out.with_name(f"{prefix}{remote.identity[:16]}.part")
@@ -182,7 +183,13 @@ def _partial(remote: Remote, out: Path) -> Iterator[BinaryIO | None]:
 
 
 def _lock(part: BinaryIO, place: Path) -> bool:
-    """Wait for the only other process that may hold the file: one left by a killed run."""
+    """Lock the partial file; wait for another process that has it, as one left by a killed run.
+
+    Returns
+    -------
+    bool
+        Whether it had to wait.
+    """
     try:
         fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return False
@@ -190,7 +197,7 @@ def _lock(part: BinaryIO, place: Path) -> bool:
         log.warning("another process is fetching %s; waiting for it", place)
         fcntl.flock(part, fcntl.LOCK_EX)
         return True
-    except OSError as error:  # file systems without locks
+    except OSError as error:  # the file system has no locks
         log.info("%s cannot be locked: %s", place, error)
         return False
 
@@ -227,7 +234,7 @@ def _continue(
 
 
 def _verify(part: BinaryIO, remote: Remote) -> None:
-    """Check the partial file; a body of full length that is wrong cannot be continued."""
+    """Check the partial file; empty it if it has the full length and a wrong content."""
     try:
         _check(part, remote)
     except BadBody as error:
@@ -245,8 +252,9 @@ def _check_disk(folder: Path, missing: int) -> None:
     free = shutil.disk_usage(folder).free
     if missing > free:
         raise TransferError(
-            f"{missing / 1e9:.3f} GB are to come and {free / 1e9:.3f} GB are free in {folder}",
-            "free some space, choose another --directory, or give keep_downloads=false",
+            f"{missing / 1e9:.3f} GB are left to download, but {folder} has {free / 1e9:.3f} GB "
+            "free",
+            "free some space, choose another --directory, or run with keep_downloads=false",
         )
 
 
@@ -255,7 +263,7 @@ def _status(error: Exception) -> int | None:
 
 
 def _refuse_what_stays(error: Exception, remote: Remote) -> None:
-    """Raise for an answer that no other try will change."""
+    """Raise TransferError for an answer that another try will not change."""
     status = _status(error)
     if status is None or status in PASSING:
         return
@@ -267,10 +275,10 @@ def _refuse_what_stays(error: Exception, remote: Remote) -> None:
     if status == 404:
         raise TransferError(
             f"{remote.path}: the hub has no such file at {remote.commit}",
-            "take a revision that has it (and refresh=true), or list the slide under exclude",
+            "choose a revision that has it (with refresh=true), or list the slide under exclude",
         ) from error
     raise TransferError(
-        f"{remote.path}: the hub answers HTTP {status}", "see whether the hub works, then run again"
+        f"{remote.path}: the hub answers HTTP {status}", "check that the hub works, then run again"
     ) from error
 
 
@@ -280,14 +288,14 @@ def _explain(error: Exception, timeout: float) -> str:
     if status := _status(error):
         return f"the hub answers HTTP {status}"
     if "Timeout" in type(error).__name__:
-        return f"stalled: no byte in {timeout:g} s"
+        return f"timeout: no byte in {timeout:g} s"
     return f"the transfer broke: {type(error).__name__} {error}".rstrip()
 
 
 def _wait(error: Exception, otherwise: float) -> float:
-    """Seconds to wait: what the server asks for, if it does."""
+    """Return the seconds to wait: as the server asks, or ``otherwise``; at most `LONGEST_WAIT`."""
     headers = getattr(getattr(error, "response", None), "headers", {})
     asked = re.fullmatch(r"(\d+)", headers.get("Retry-After", ""))
-    if not asked and _status(error) == 429:  # the hub's own way: "api";r=0;t=55
+    if not asked and _status(error) == 429:  # the hub's own form: "api";r=0;t=55
         asked = re.search(r";\s*t=(\d+)", headers.get("RateLimit", ""))
     return min(LONGEST_WAIT, int(asked[1]) if asked else otherwise)
