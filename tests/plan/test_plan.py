@@ -50,7 +50,7 @@ def test_sizes_that_no_source_tells_are_estimated_and_said():
     unknown = Slide("a", "Visium", spots=2000, genes=30_000)
     made = forecast.make_plan(table(unknown), ["a"])
     assert costs.input_bytes(unknown)["counts"] == 2000 * 30_000 * 4
-    assert "sizes of 1 slides' files" in "\n".join(forecast.describe(made))
+    assert "the file sizes of 1 slides" in "\n".join(forecast.describe(made))
 
 
 def test_the_longest_chain_bounds_the_makespan():

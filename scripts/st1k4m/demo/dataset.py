@@ -1,10 +1,10 @@
-"""Generated slides in the dataset's own layout: the demo, and the data of tests and benchmarks.
+"""Generate slides in the dataset's layout: the demo, and the data of tests and benchmarks.
 
-A slide is painted as stained tissue with several regions, and its counts follow the region under
-each spot. So whatever moves tiles against spots breaks the correlation between the colour of the
-tiles and the marker genes of their region (``MARKERS``), which a test can measure.
+A slide is painted as stained tissue with several regions, and the counts of a spot follow the
+region under it. If tiles are shifted against spots, the colour of the tiles no longer correlates
+with the marker genes of their region (``MARKERS``); a test measures this.
 
-Everything is a function of the seed and the arguments: same arguments, same bytes.
+The output depends only on the arguments and the seed: the same arguments give the same bytes.
 """
 
 import csv
@@ -51,10 +51,10 @@ ENSEMBL = {"human": "ENSG", "mouse": "ENSMUSG"}
 
 
 def name_genes(number: int, species: str) -> tuple[list[str], np.ndarray]:
-    """Name genes, and say which region each one marks.
+    """Make gene names, and the region that each gene marks.
 
-    The names hold what real headers hold: markers, mitochondrial genes, a name that occurs twice,
-    versioned Ensembl ids, and last a gene that no spot has.
+    The names are like those of real headers: markers, mitochondrial genes, a name that occurs
+    twice, versioned Ensembl ids, and at the end a gene without counts.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def name_genes(number: int, species: str) -> tuple[list[str], np.ndarray]:
     """
     style = species if species in MARKERS else "human"
     symbols, marks = [], []
-    for wave in zip(*MARKERS[style], strict=True):  # a few genes still hold one of each region
+    for wave in zip(*MARKERS[style], strict=True):  # each region has a marker early
         symbols += wave
         marks += range(len(wave))
     prefix = "mt-" if style == "mouse" else "MT-"
@@ -81,25 +81,29 @@ def name_genes(number: int, species: str) -> tuple[list[str], np.ndarray]:
 def sample_counts(
     marks: np.ndarray, region: np.ndarray, *, depth: float, seed: int, block: int = 256
 ) -> Iterator[np.ndarray]:
-    """Sample counts of spots from the region under each.
+    """Sample the counts of spots from the region under each spot.
 
-    A gene's rate is its own abundance (log-normal), eightfold in the region it marks and a sixth
-    elsewhere, times the depth of the spot (log-normal, a tenth beside the tissue): overdispersed
-    Poisson counts, as sparse as ``depth`` makes them.
+    Counts are overdispersed Poisson; ``depth`` sets how sparse they are. A gene's rate is its
+    abundance (log-normal) times the depth of the spot (log-normal, a tenth on background). Marker
+    genes have 8 times the rate in their region and a sixth elsewhere.
 
     Parameters
     ----------
     marks
-        Of ``name_genes``.
+        The region that each gene marks, see ``name_genes``.
     region
         Index into ``REGIONS`` under each spot, -1 for background.
     depth
         Expected counts in a spot on tissue.
+    seed
+        Seed of the random numbers.
+    block
+        Spots per array.
 
     Yields
     ------
     numpy.ndarray
-        int64 (at most ``block``, genes). The last gene and the last spot are zero throughout.
+        int64 (at most ``block``, genes). The last gene and the last spot have no counts.
     """
     rng = np.random.default_rng([seed, 4])
     abundance = rng.lognormal(0, 1.2, len(marks))
@@ -117,7 +121,7 @@ def sample_counts(
 
 
 def name_spots(array: str, spots: Spots, seed: int) -> list[str]:
-    """Name spots as the platform does: ``10x13``, ``ACGT...-1`` or ``s_008um_00123_00456-1``."""
+    """Return names as the platform's: ``10x13``, ``ACGT...-1`` or ``s_008um_00123_00456-1``."""
     positions = zip(spots.col.tolist(), spots.row.tolist(), strict=True)
     if array.startswith("ST"):
         return [f"{col}x{row}" for col, row in positions]
@@ -142,13 +146,13 @@ def write_counts(
             if (largest := int(block.max(initial=0))) >= len(printed):
                 printed = np.array([f",{count}{suffix}".encode() for count in range(largest + 1)])
             for counts in block:
-                # Fixed-width cells are padded with NUL; dropping it leaves the CSV.
+                # Fixed-width cells are padded with NUL; without NUL they are the CSV.
                 cells = printed[counts].tobytes().translate(None, b"\0")
                 file.write(next(rows).encode() + cells + b"\n")
 
 
 def write_coordinates(path: Path, names: list[str], spots: Spots, array: str) -> None:
-    """Write a coordinate file: y before x, printed as precisely as the array's published files."""
+    """Write a coordinate file: y before x, with as many digits as the array's published files."""
     digits = {"ST": 2, "ST2K": 2, "Visium": 0}.get(array)
     with path.open("w", encoding="utf-8", newline="") as file:
         file.write(",yaxis,xaxis,r\n")
@@ -158,7 +162,7 @@ def write_coordinates(path: Path, names: list[str], spots: Spots, array: str) ->
 
 
 def write_image(path: Path, image: np.ndarray, encoding: str) -> None:
-    """Write an RGB image as ``png``, ``jpeg`` or ``tiff``, whatever the name of ``path`` says."""
+    """Write an RGB image (h, w, 3) as ``png``, ``jpeg`` or ``tiff``; the file name may differ."""
     import cv2
 
     _, data = cv2.imencode(f".{encoding}", image[..., ::-1])
@@ -207,23 +211,23 @@ def make_slide(
     rotation, jitter
         Of the lattice, see ``lay_spots``.
     missing
-        Share of the spots under the tissue that are left out, at random.
+        Fraction of the spots on tissue that are left out, at random.
     image_format
-        What the bytes are (``png``, ``jpeg``, ``tiff``); the name ends in ``.png`` all the same.
+        Format of the image (``png``, ``jpeg``, ``tiff``); the name always ends in ``.png``.
     decimals
-        Whether counts are printed as ``3.0``; None for as ``tech`` does.
+        Whether counts are printed as ``3.0``; None for the form of ``tech``.
     shuffled
         Whether the rows of the count file are in another order than those of the coordinates.
     unmatched
-        How many spots the count file lacks, and how many others the coordinate file lacks.
+        Number of spots that the count file lacks; the coordinate file lacks as many other spots.
     depth
-        Expected counts in a spot; None for 0.8 a gene, 0.2 for VisiumHD.
+        Expected counts in a spot; None for 0.8 per gene, 0.2 for VisiumHD.
     annotated
-        Whether to write labels of a pathologist, the name of each spot's region.
+        Whether to write labels of a pathologist: the name of each spot's region.
     species, tissue, pmid
-        For the meta table; the species also decides the genes' names.
+        Cells of the meta table; the species also sets the genes' names.
     seed
-        Of everything random.
+        Seed of all random numbers.
 
     Returns
     -------
@@ -285,7 +289,7 @@ def make_slide(
 
 
 def write_meta(folder: Path | str, rows: list[dict[str, str]]) -> None:
-    """Write the meta table of a dataset, quoted as the published one, and its bibliography."""
+    """Write the meta table of a dataset, quoted like the published one, and its bibliography."""
     path = Path(folder) / META_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -305,9 +309,9 @@ def make_dataset(folder: Path | str, slides: list[dict]) -> list[dict[str, str]]
     Parameters
     ----------
     folder
-        Where; made if missing.
+        Folder of the dataset; created if missing.
     slides
-        For each slide the arguments of ``make_slide`` but the folder.
+        For each slide the arguments of ``make_slide``, except the folder.
 
     Returns
     -------
@@ -319,7 +323,7 @@ def make_dataset(folder: Path | str, slides: list[dict]) -> list[dict[str, str]]
     return rows
 
 
-# The seeds give tissue that is unlike its own mirror images, so that no test passes by symmetry.
+# With these seeds no mirror image of a tissue looks like the tissue: no test passes by symmetry.
 DEMO = (
     {
         "slide": "Demo_Breast_ST",

@@ -1,6 +1,6 @@
-"""Painted tissue under the spots of an array: what the generated slides show.
+"""Paint tissue under the spots of an array, for generated slides.
 
-Everything is a function of the seed and the arguments.
+The output depends only on the arguments and the seed.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Array:
-    """A spatial array: its lattice and its sizes in micrometres.
+    """A spatial array: its lattice and its sizes in micrometres; jitter as a fraction of the pitch.
 
     ``cut_um`` is twice the radius in the coordinate file. For Visium that is the theoretical
     65 um spot of Space Ranger's ``spot_diameter_fullres``, not the printed 55 um.
@@ -32,7 +32,7 @@ ARRAYS = {
 
 @dataclass(frozen=True)
 class Region:
-    """A kind of tissue: RGB colour, nuclei per square millimetre, share of fibres and of gaps."""
+    """A kind of tissue: RGB colour, nuclei per square millimetre, fractions of fibres and gaps."""
 
     name: str
     colour: tuple[int, int, int]
@@ -41,7 +41,7 @@ class Region:
     gaps: float
 
 
-# The first one is the darkest: its markers are what a test correlates with the colour of tiles.
+# The first region is the darkest: a test correlates its markers with the colour of tiles.
 REGIONS = (
     Region("immune infiltrate", (160, 118, 178), 8000, 0.2, 0.0),
     Region("invasive cancer", (216, 164, 198), 2600, 0.3, 0.04),
@@ -54,7 +54,7 @@ NUCLEUS = (92, 62, 132)
 
 @dataclass(frozen=True)
 class Spots:
-    """Centres of spots in pixels (float64) with their true array position (int64), and radius."""
+    """Spots: centres in pixels (float64), true array positions (int64), radius in pixels."""
 
     x: np.ndarray
     y: np.ndarray
@@ -81,7 +81,7 @@ def lay_spots(
     spread: float = 1.5,
     seed: int = 0,
 ) -> tuple[Spots, tuple[int, int]]:
-    """Lay the lattice of an array over an image that is just large enough for it.
+    """Place the lattice of an array on an image that is just large enough for it.
 
     Parameters
     ----------
@@ -94,9 +94,11 @@ def lay_spots(
     rotation
         Degrees by which the lattice is turned, clockwise in the image.
     jitter
-        Standard deviation of each coordinate as a share of the pitch; None for the array's own.
+        Standard deviation of each coordinate as a fraction of the pitch; None for the array's own.
+    spread
+        See ``count``.
     seed
-        Of the jitter.
+        Seed of the jitter.
 
     Returns
     -------
@@ -134,10 +136,10 @@ def lay_spots(
 def smooth_noise(
     rng: np.random.Generator, size: tuple[int, int], cells: int, octaves: int = 1
 ) -> np.ndarray:
-    """Return float32 noise (h, w) of mean 0 and deviation 1.
+    """Return float32 noise (h, w) with mean 0 and standard deviation 1.
 
-    It has about ``cells`` bumps a side; each further octave adds bumps of a third of the size
-    and height, so that level lines become ragged.
+    It has about ``cells`` bumps per side. Each further octave adds bumps of a third of the size and
+    height, which makes level lines ragged.
     """
     import cv2
 
@@ -150,16 +152,16 @@ def smooth_noise(
 
 
 def at_spots(field: np.ndarray, spots: Spots) -> np.ndarray:
-    """Return the values of ``field`` (h, w) in the pixels under the centres."""
+    """Return the values of ``field`` (h, w) in the pixels under the centres of spots, (n,)."""
     return field[spots.y.astype(int), spots.x.astype(int)]
 
 
 def shape_tissue(
     lattice: Spots, size: tuple[int, int], count: int, *, missing: float, seed: int
 ) -> tuple[Spots, np.ndarray]:
-    """Give the tissue an outline and regions, and keep the spots that it covers.
+    """Make the outline and the regions of the tissue, and choose the spots on it.
 
-    About one spot in eight stands beside the tissue, so that background occurs.
+    About one spot in eight is on background.
 
     Returns
     -------
@@ -184,7 +186,7 @@ def shape_tissue(
 
 
 def paint_tissue(regions: np.ndarray, um_per_px: float, *, seed: int) -> np.ndarray:
-    """Paint regions as tissue stained with haematoxylin and eosin.
+    """Paint regions, int8 (h, w), as tissue stained with haematoxylin and eosin.
 
     Returns
     -------
@@ -218,12 +220,12 @@ def paint_tissue(regions: np.ndarray, um_per_px: float, *, seed: int) -> np.ndar
 def draw_nuclei(
     image: np.ndarray, regions: np.ndarray, um_per_px: float, rng: np.random.Generator
 ) -> None:
-    """Draw nuclei into ``image``, as densely as the region under each has them."""
+    """Draw nuclei into ``image`` with the density of each region."""
     import cv2
 
     height, width = regions.shape
     densest = max(kind.nuclei for kind in REGIONS)
-    # Where a nucleus would be under a pixel or two, a drawn one stands for several.
+    # If a nucleus is smaller than a pixel or two, one drawn nucleus replaces several.
     clump = max(1.0, um_per_px / 3)
     number = int(densest * height * width * um_per_px**2 / 1e6 / clump**2)
     x, y = rng.random(number) * width, rng.random(number) * height

@@ -1,10 +1,10 @@
 """Open slide images by content, stream them as bands of RGB rows, shrink them.
 
-An image is read once, from top to bottom, so that memory is bounded by the band and not by the
-image. Pixels are those stored: orientation tags are ignored, because coordinates speak of stored
-pixels; alpha is dropped; of 16 bits the high byte is taken, as PIL does for RGB.
+An image is read once, from top to bottom, so the memory depends on the band and not on the image.
+Pixels are used as stored: orientation tags are ignored, because coordinates refer to stored pixels;
+alpha is dropped; 16-bit samples are reduced to their high byte, as PIL does for RGB.
 
-libvips decodes; tifffile knows what libvips does not tell of a TIFF.
+libvips decodes; tifffile reads properties of a TIFF that libvips does not report.
 """
 
 import contextlib
@@ -20,11 +20,11 @@ import numpy as np
 from st1k4m.errors import SlideError
 
 MAX_PIXELS = 4_000_000_000
-MAX_WHOLE_MB = 32_768  # what cannot stream must fit in memory; a tiny file can declare far more
+MAX_WHOLE_MB = 32_768  # of an image that cannot be streamed; a tiny file can declare far more
 
 _BAND_BYTES = 4 * 2**20
 _BAND_ROWS = 256
-_MAPPED_BYTES = 64 * 2**20  # libvips maps a JPEG into memory; a larger one is read through Python
+_MAPPED_BYTES = 64 * 2**20  # libvips maps JPEG files into memory; larger ones are read by Python
 
 _SIGNATURES = {
     b"\x89PNG\r\n\x1a\n": "png",
@@ -41,7 +41,7 @@ _AGAIN = "fetch the image again; if it is the same at its source, list the slide
 
 @dataclass(frozen=True)
 class Header:
-    """What the head of an image file says.
+    """Properties of an image file, from its header.
 
     Attributes
     ----------
@@ -50,19 +50,19 @@ class Header:
     width, height
         Pixels as stored.
     bands
-        Samples per pixel once decoded (a palette counts as its colours).
+        Samples per decoded pixel (a palette is decoded to its colours).
     colours
-        How many of them are colour: 1 grey, 3 RGB, 4 CMYK. The rest is alpha, and is dropped.
+        Number of colour samples: 1 grey, 3 RGB, 4 CMYK. Other samples are alpha and are dropped.
     dtype
         ``uint8`` or ``uint16``.
     layout
-        ``rows``, or of a TIFF ``strips``, ``tiles`` or ``planes``.
+        ``rows``; for a TIFF ``strips``, ``tiles`` or ``planes``.
     unit
-        Rows that can only be decoded together: a tile's or a strip's height, or all.
+        Number of rows that can only be decoded together: the height of a tile or a strip, or 1.
     whole
-        Why the image can only be decoded as a whole; empty if it streams.
+        Why the image can only be decoded as a whole; empty if it can be streamed.
     pages
-        The pages of a TIFF that make the picture: one, or three grey ones for red, green, blue.
+        The pages of a TIFF that make the image: one, or three grey pages for red, green, blue.
     """
 
     format: str
@@ -78,25 +78,25 @@ class Header:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one decoded row, before it becomes RGB of 8 bits."""
+        """Bytes of one decoded row, before its conversion to 8-bit RGB."""
         return self.width * self.bands * np.dtype(self.dtype).itemsize
 
     @property
     def band_rows(self) -> int:
-        """Rows of one band: whole units, and no more than fit a modest buffer."""
+        """Rows of one band: whole units that fit a buffer of about 4 MiB."""
         rows = min(_BAND_ROWS, max(16, _BAND_BYTES // self.row_bytes // 16 * 16))
         return max(1, rows // self.unit) * self.unit if self.layout in ("tiles", "planes") else rows
 
 
 def read_header(path: str | Path, *, slide: str = "", max_pixels: float = MAX_PIXELS) -> Header:
-    """Read what ``path`` is, from its first bytes and its header alone.
+    """Read the properties of an image from its first bytes and its header.
 
     Raises
     ------
     SlideError
         Not a PNG, JPEG or TIFF; a broken header; more than ``max_pixels`` pixels; samples that are
-        not unsigned integers of 8 or 16 bits; a TIFF whose pages leave open which is the slide, or
-        whose codec is not installed; an image that can only be decoded whole and would take more
+        not unsigned integers of 8 or 16 bits; a TIFF in which the page of the slide is not clear,
+        or whose codec is not installed; an image that can only be decoded as a whole and needs more
         than `MAX_WHOLE_MB`.
     """
     slide = slide or Path(path).stem
@@ -135,17 +135,17 @@ def read_header(path: str | Path, *, slide: str = "", max_pixels: float = MAX_PI
             slide,
             f"{path}: {header.whole}; {header.width} x {header.height} pixels would take "
             f"{decode_mb(header)} MB",
-            "save the image without interlacing, as baseline JPEG, or as a TIFF of tiles",
+            "save the image without interlacing, as baseline JPEG, or as a tiled TIFF",
         )
     return header
 
 
 def decode_mb(header: Header) -> int:
-    """Estimate the memory that decoding takes, in MB (2**20 bytes), bands under way included.
+    """Estimate the memory of decoding, bands included, in MB (2**20 bytes).
 
-    A job that cuts tiles takes some 300 MB beside.
+    A job that cuts tiles needs about 300 MB more.
     """
-    # libvips keeps up to a thousand rows, two rows of tiles, or a strip and its copy; libjpeg holds
+    # libvips keeps up to a thousand rows, two rows of tiles, or a strip and its copy; libjpeg keeps
     # a progressive image as coefficients of 16 bits
     held = header.height * (2 if header.format == "jpeg" else 1) if header.whole else 1024
     rows = held + 2 * min(header.unit, header.height) + 4 * header.band_rows
@@ -155,26 +155,27 @@ def decode_mb(header: Header) -> int:
 class Bands:
     """The rows of an image from top to bottom, as RGB.
 
-    Iterating gives ``(rows, width, 3)`` uint8 arrays in order; it can be done once.
+    Iteration yields ``(rows, width, 3)`` uint8 arrays in order; it is possible once.
 
     Parameters
     ----------
     path, header
-        The file and what :func:`read_header` says of it.
+        The file, and its header from :func:`read_header`.
     slide
-        Named in errors.
+        Name of the slide, for errors.
     threads
-        Cores to use. With two or more, the next band is decoded while the last one is used.
+        Cores to use. With two or more, the next band is decoded while the caller uses a band.
 
     Attributes
     ----------
     transparent : bool
-        Whether any pixel so far was not fully opaque.
+        Whether any pixel read so far was not fully opaque.
 
     Raises
     ------
     SlideError
-        While iterating: the file is truncated or broken; says how many rows could be read.
+        During iteration: the file is truncated or broken; the message states how many rows could be
+        read.
     """
 
     def __init__(
@@ -202,7 +203,7 @@ class Bands:
             yield pending.result()
 
     def _reader(self, stack: contextlib.ExitStack) -> Callable[[int, int], bytes | np.ndarray]:
-        """Return what reads ``rows`` from row ``top`` on; rows are asked for in order."""
+        """Return a function (top, rows) that reads ``rows`` from row ``top``; called in order."""
         header = self.header
         if header.layout == "planes":
             import tifffile
@@ -215,8 +216,8 @@ class Bands:
         vips = _vips()
         image = _open(self.path, header.format, header.pages).copy()
         image.set_type(vips.GValue.gint_type, "concurrency", self._threads)
-        vips.Error("")  # forgets what was said of the header
-        if header.layout == "strips":  # a band may end within a strip, which a region remembers
+        vips.Error("")  # clears libvips' log of messages about the header
+        if header.layout == "strips":  # a band may end within a strip; a region keeps the rest
             region = vips.Region.new(image)
             return lambda top, rows: region.fetch(0, top, header.width, rows)
         return lambda top, rows: image.crop(0, top, header.width, rows).write_to_memory()
@@ -226,7 +227,7 @@ class Bands:
         rows = min(header.band_rows, header.height - top)
         try:
             data = read(top, rows)
-            # libvips carries on when libtiff cannot decode; what libtiff said is left here
+            # libvips continues when libtiff cannot decode; libtiff's message is in libvips' log
             unsaid = vips.Error("").detail if header.format == "tiff" else ""
             if unsaid:
                 raise vips.Error("", unsaid)
@@ -270,12 +271,12 @@ def thumbnail(
     Returns
     -------
     numpy.ndarray
-        ``(h, w, 3)`` uint8 RGB. A smaller image comes as it is.
+        ``(h, w, 3)`` uint8 RGB. A smaller image is not resized.
 
     Raises
     ------
     SlideError
-        As :func:`read_header` and :class:`Bands`.
+        See :func:`read_header` and :class:`Bands`.
     """
     from st1k4m.image.shrink import Shrinker
 
@@ -287,7 +288,7 @@ def thumbnail(
 
 
 def _vips():
-    import pyvips  # starts libvips, which takes its number of threads from the environment
+    import pyvips  # starts libvips, which reads its number of threads from the environment
 
     return pyvips
 
@@ -307,7 +308,7 @@ def _sniff(path: str | Path, slide: str) -> str:
 
 
 def _open(path: str | Path, kind: str, pages: tuple[int, ...]):
-    """Open for reading in sequence; limits are our own, so those of TIFF's strips are lifted."""
+    """Open for sequential reading; libvips' limit on TIFF strips is off: this module has limits."""
     vips = _vips()
     options = {"access": "sequential", "fail_on": "error", "revalidate": True}
     if kind == "png":
@@ -334,13 +335,13 @@ def _tiff_layout(path: str | Path, slide: str) -> dict:
     except tiff.PagesError as error:
         raise SlideError(
             slide,
-            f"{path}: which is the slide? The TIFF has {error}",
-            "keep one page, or three grey ones for red, green and blue",
+            f"{path}: it is not clear which page is the slide: the TIFF has {error}",
+            "keep one page, or three grey pages for red, green and blue",
         ) from None
     except tiff.CodecError as error:
         raise SlideError(
             slide,
-            f"{path}: a TIFF of {error}, which needs the package imagecodecs if it can be read",
+            f"{path}: a TIFF with {error}, which cannot be read without the package imagecodecs",
             "save the image with the samples of a pixel side by side, or pip install imagecodecs",
         ) from None
     except tiff.ERRORS as error:
@@ -354,24 +355,24 @@ def _broken(path: str | Path, slide: str, kind: str, error: Exception) -> SlideE
 
 
 def _why_whole(image, unit: int) -> str:
-    """Say why an image cannot be decoded in parts; empty if it can."""
+    """Return why an image cannot be decoded in parts; empty if it can."""
     if image.get_typeof("jpeg-multiscan"):
-        return "a progressive JPEG is decoded whole" if image.get("jpeg-multiscan") else ""
+        return "a progressive JPEG is decoded as a whole" if image.get("jpeg-multiscan") else ""
     if image.get_typeof("interlaced"):
-        return "an interlaced PNG is decoded whole"
+        return "an interlaced PNG is decoded as a whole"
     if unit >= image.height > _BAND_ROWS:
-        return "a TIFF of one strip is decoded whole"
+        return "a TIFF with one strip is decoded as a whole"
     return ""
 
 
 def _cmyk_to_rgb(band: np.ndarray) -> np.ndarray:
-    """Convert ink to light as PIL does: each ink darkens what the black lets through."""
+    """Convert CMYK to RGB as PIL does: each ink absorbs light that the black ink transmits."""
     light = 255 - band[..., 3:4].astype(np.uint16)
     product = band[..., :3] * light + 128
     return (light - ((product >> 8) + product >> 8)).astype(np.uint8)
 
 
 def _words(error: Exception) -> str:
-    """Return what a library said, without repetitions, on one line."""
+    """Return the message of a library on one line, without repetitions."""
     lines = [line.strip() for line in str(error).splitlines()]
     return "; ".join(dict.fromkeys(line for line in lines if line and "unable to call" not in line))

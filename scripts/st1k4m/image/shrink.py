@@ -1,4 +1,4 @@
-"""Area-average an image that comes in bands."""
+"""Shrink an image that is read in bands, by area averages."""
 
 import cv2
 import numpy as np
@@ -16,10 +16,10 @@ def shrink(image: np.ndarray, longest: int) -> np.ndarray:
 
 
 class Shrinker:
-    """Area-average an image, fed band by band, to a longest side of at most ``longest``.
+    """Shrink an image, given band by band, to a longest side of at most ``longest`` pixels.
 
-    Exact but for the final rounding: a source pixel that straddles two target pixels counts for
-    each with its share.
+    Area averages, exact except for the final rounding: a source pixel that overlaps two target
+    pixels counts for each with its fraction.
     """
 
     _FLUSH_ROWS = 8
@@ -60,7 +60,7 @@ class Shrinker:
             self._flush()
 
     def picture(self) -> np.ndarray:
-        """Return the shrunk image, ``(h, w, 3)`` uint8, once all rows were fed."""
+        """Return the shrunk image, ``(h, w, 3)`` uint8; valid after all rows were added."""
         return self._picture
 
     def _finish(self, total: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""The layout of a TIFF, and the layouts that libvips does not read: samples in separate planes."""
+"""Find the layout of a TIFF, and read samples in separate planes, which libvips does not."""
 
 import itertools
 import struct
@@ -15,7 +15,7 @@ ERRORS = (
     *(tifffile.TiffFileError, ValueError, KeyError, IndexError, RuntimeError),
     *(struct.error, zlib.error),
 )
-"""What tifffile raises for broken files and for codecs it does not have."""
+"""Exceptions of tifffile for broken files and for codecs that are not installed."""
 
 _RGB, _CMYK, _YCBCR = 2, 5, 6  # photometric interpretations
 _SEPARATE = 2  # planar configuration
@@ -26,18 +26,18 @@ class PagesError(Exception):
 
 
 class CodecError(Exception):
-    """The pixels cannot be read, or not with what is installed."""
+    """The pixels cannot be read with the installed codecs."""
 
 
 def read_layout(path: str | Path) -> dict:
-    """Find the picture among the pages of a TIFF, and how its rows are stored.
+    """Find the image among the pages of a TIFF, and how its rows are stored.
 
     Returns
     -------
     dict
         ``pages``: the page of the largest level, or the three grey pages that are red, green and
-        blue. ``layout``: ``tiles``, ``strips``, or ``planes`` for what :func:`open_planes` reads.
-        ``unit``: rows that can only be decoded together.
+        blue. ``layout``: ``tiles``, ``strips``, or ``planes`` if :func:`open_planes` must read it.
+        ``unit``: number of rows that can only be decoded together.
 
     Raises
     ------
@@ -45,8 +45,7 @@ def read_layout(path: str | Path) -> dict:
         More than one page has the largest size, and they are not three channels; or there are more
         than `MAX_PAGES`.
     CodecError
-        The page is in separate planes whose compression tifffile does not read, or with another
-        package only.
+        The page is in separate planes, and tifffile has no codec for their compression.
     ERRORS
         The file is broken.
     """
@@ -59,9 +58,10 @@ def read_layout(path: str | Path) -> dict:
 
 
 def open_planes(file: tifffile.TiffFile, page: int) -> Callable[[int, int], np.ndarray]:
-    """Return what reads ``rows`` from row ``top`` on, of a page in separate planes.
+    """Return a function (top, rows) that reads ``rows`` from row ``top`` of separate planes.
 
-    ``top`` is a multiple of the layout's ``unit``. The rows come as ``(rows, width, samples)``.
+    ``top`` must be a multiple of the layout's ``unit``. The function returns ``(rows, width,
+    samples)`` in the page's dtype.
     """
     stored = file.pages[page]
     width, samples = stored.imagewidth, stored.samplesperpixel
@@ -99,7 +99,7 @@ def _choose(pages: list) -> tuple[int, ...]:
 def _storage(page) -> dict:
     separate = page.planarconfig == _SEPARATE and page.samplesperpixel > 1
     rows = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
-    # libvips reads separate planes in strips only, and only if they say what colours they are
+    # libvips reads separate planes only in strips, and only if the TIFF states their colours
     if separate and (page.is_tiled or page.photometric not in (_RGB, _CMYK)):
         if page.compression not in tifffile.TIFF.DECOMPRESSORS:
             codec = getattr(page.compression, "name", page.compression)  # a number has no name
@@ -107,6 +107,6 @@ def _storage(page) -> dict:
         return {"layout": "planes", "unit": rows}
     if page.is_tiled:
         return {"layout": "tiles", "unit": rows}
-    # it decodes tall strips row by row where libtiff can
+    # libvips decodes tall strips row by row where libtiff can
     by_row = rows > 128 and not separate and page.photometric != _YCBCR
     return {"layout": "strips", "unit": 1 if by_row else rows}

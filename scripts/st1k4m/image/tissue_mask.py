@@ -1,26 +1,26 @@
-"""Which pixels of a picture show tissue."""
+"""Find the pixels of an image that show tissue."""
 
 import numpy as np
 
-# 8 bit HSV: glass is never as saturated as this, so a picture that is all tissue is not split in
-# two; and what is nearly black (padding, a shadow) has no saturation worth the name.
+# 8-bit HSV. Glass is never as saturated as this, so an image with tissue only is not split in two.
+# The saturation of nearly black pixels (padding, a shadow) is meaningless.
 _GLASS_SATURATION = 64
 _BLACK_VALUE = 16
 
 
 def tissue_mask(rgb: np.ndarray) -> np.ndarray | None:
-    """Tell tissue from glass by colour: Otsu's threshold on the saturation of HSV.
+    """Separate tissue from glass by colour: Otsu's threshold on the saturation of HSV.
 
     Parameters
     ----------
     rgb
-        ``(h, w, 3)`` uint8; a picture of the whole slide, some hundred pixels wide.
+        ``(h, w, 3)`` uint8; an image of the whole slide, a few hundred pixels wide.
 
     Returns
     -------
     numpy.ndarray or None
-        ``(h, w)`` bool, true on tissue; None if the picture cannot tell, because it is grey or
-        evenly coloured (saturations of the 1st and 99th per cent of pixels are within 10 of 255).
+        ``(h, w)`` bool, true on tissue; None if the image is grey or evenly coloured: the 1st and
+        99th percentiles of saturation (0 to 255) differ by less than 10.
     """
     import cv2
 

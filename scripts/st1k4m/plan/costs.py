@@ -1,8 +1,8 @@
-"""What a slide costs in each step: one model, for the plan of a run and the resources of its jobs.
+"""Estimate seconds and memory of each step of a slide, for plans and for the resources of jobs.
 
-Seconds and memory are linear in a few quantities that the catalogue tells or implies. The constants
-stand here and nowhere else; ``tests/benchmarks/bench_costs.py`` (`make bench`) measures them again.
-Standard library only: it is imported at parse time.
+Both are linear in a few quantities that the catalogue states or implies. The constants are in this
+module only; ``tests/benchmarks/bench_costs.py`` (`make bench`) measures them again. Standard
+library only: it is imported at parse time.
 """
 
 import json
@@ -11,13 +11,14 @@ from dataclasses import dataclass
 
 from st1k4m.source.catalogue import Slide
 
-#: Bytes of a cell of the dense count file with its comma: zeros are printed `0.0` or `0`.
+#: Bytes of a cell of the dense count file with its comma: zeros are printed as `0.0` or `0`.
 CELL_BYTES = {"ST": 3.0, "Visium": 4.0, "VisiumHD": 4.0}
-#: Genes found in a spot: in an ordinary slide, and in the richest that a job must be able to hold.
+#: Genes found in a spot: in a typical slide, and in the richest slide that a job must be able to
+#: process.
 GENES_FOUND = {"ST": (3_000, 8_000), "Visium": (4_000, 9_000), "VisiumHD": (350, 700)}
-#: Where the source tells no size of the image, its bytes.
+#: Assumed bytes of the image, if the source does not state its size.
 IMAGE_BYTES = {"ST": 40e6, "Visium": 60e6, "VisiumHD": 700e6}
-#: Pixels that a byte of an image file holds: most of the files named .png are PNG.
+#: Pixels per byte of an image file: most of the files named .png are PNG.
 PIXELS_PER_BYTE = 0.7
 #: Bytes of a row of the coordinate file.
 COORD_BYTES = 70
@@ -25,42 +26,42 @@ COORD_BYTES = 70
 #: share of the image under the array.
 COVERED = {"ST": 0.25, "Visium": 0.3, "VisiumHD": 0.7}
 
-#: MB/s that one job gets from the file system: assumed, where the constants below are measured.
+#: MB/s that one job gets from the file system. Assumed; the constants below are measured.
 FILE_RATE = 200
-#: MB of the engine's own two processes in a cluster job: 170 each with a catalogue of 1,149 slides.
+#: MB of Snakemake's two processes in a cluster job: 170 each with a catalogue of 1,149 slides.
 ENGINE_MB = 400
-#: CPU seconds that their start takes.
+#: CPU seconds to start them.
 ENGINE_SECONDS = 5
-#: MB and minutes below which no job asks for less.
+#: Every job asks for at least so many MB and minutes.
 LEAST_MB, LEAST_MINUTES = 600, 5
-#: What `need` tells.
+#: Keys of the result of `need`.
 NEEDS = ("mem_mb", "runtime", "disk_mb")
-#: How much slower than expected a job may be: another processor, a busy file system.
+#: A job's time limit is its estimate times this: another processor, a busy file system.
 SLOWER = 4
 
 
-#: Bytes of a count that is not zero in 10x HDF5 (338 spots of breast: 2.4) and in Market Exchange
-#: format, which is gzipped as a rule (2.6; plain 10).
+#: Bytes of a nonzero count in 10x HDF5 (338 spots of breast: 2.4) and in Market Exchange format,
+#: which is usually gzipped (2.6; plain 10).
 COUNT_BYTES = {"10x_h5": 2.4, "10x_mtx": 2.5}
 #: Bytes of a row of Space Ranger's positions: 37 in Visium's CSV, 25 to 40 in VisiumHD's parquet.
 OWN_COORD_BYTES = 30
 
 
 def _of(table: dict, slide: Slide):
-    """Return a technology's figure; Visium's for a slide that could not be recognised."""
+    """Return the value of the slide's technology; Visium's if the technology is unknown."""
     return table.get(slide.tech, table["Visium"])
 
 
 def _counts_format(slide: Slide) -> str:
-    """Return the format of the counts of a slide of one's own; empty for the dataset's."""
+    """Return the format of the counts of a user's own slide; empty for the dataset's slides."""
     return json.loads(slide.layout).get("counts", {}).get("format", "") if slide.layout else ""
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step's constants: seconds on one core and memory in MB, at rest and per unit of quantity.
+    """A step's constants: seconds on one core and memory in MB, fixed and per unit of quantity.
 
-    The keys of ``rates`` and ``sizes`` are those of `quantities`.
+    ``rates`` and ``sizes`` have the keys of `quantities`.
     """
 
     seconds: float
@@ -70,11 +71,11 @@ class Step:
 
 
 # Measured on generated slides of 300 spots x 16,000 genes to 4,900 x 36,601, 2,800 x 94,000,
-# 60,000 x 18,085 and 300,000 x 300, with images of 1 to 464 million pixels. The largest figures:
-# tiles from 464 million pixels 7.6 s and 243 MB; any step but this and the counts 2.6 s, 435 MB.
+# 60,000 x 18,085 and 300,000 x 300, with images of 1 to 464 million pixels. The largest values:
+# tiles from 464 million pixels 7.6 s and 243 MB; steps other than tiles and counts 2.6 s, 435 MB.
 # Counts: 2,261 x 32,285 with 8.8 million counts 3.0 s and 514 MB; QC to writing of 150,000 x 18,085
-# with 54 million counts 9.1 s and 1,220 MB. Where some spots are dropped the counts of the others
-# are copied, so they are there twice: 16 bytes a count. At rest: starting Python and the imports.
+# with 54 million counts 9.1 s and 1,220 MB. If spots are dropped, the counts of the kept spots are
+# copied and are in memory twice: 16 bytes per count. Fixed: start of Python and the imports.
 STEPS = {
     "count_expression": Step(
         1.9,
@@ -95,7 +96,7 @@ STEPS = {
     ),
 }
 
-# Only where the configuration asks for them. Measured on slides of 5,000 spots with 13.5 million
+# Steps that the configuration may ask for. Measured on slides of 5,000 spots with 13.5 million
 # counts and images of 4 to 1,600 million pixels (bench_spatialdata.py), and on 600,000 bins with 24
 # million counts: 6.9 s and 1,455 MB.
 EXPORTS = {
@@ -113,14 +114,14 @@ EXPORTS = {
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a step is expected to take: seconds on one core, memory in MB."""
+    """The expected cost of a step: seconds on one core, memory in MB."""
 
     seconds: float
     memory_mb: float
 
 
 def input_bytes(slide: Slide) -> dict[str, float]:
-    """Estimate the bytes of a slide's files by kind; exact where the catalogue tells them."""
+    """Estimate the bytes of a slide's files by kind; exact where the catalogue states them."""
     spots, genes = max(slide.spots, 1), max(slide.genes, 1)
     return {
         "counts": slide.counts_bytes or _of(CELL_BYTES, slide) * spots * genes,
@@ -132,23 +133,23 @@ def input_bytes(slide: Slide) -> dict[str, float]:
 def quantities(
     slide: Slide, pixels: float | None = None, richest: bool = False
 ) -> dict[str, float]:
-    """Estimate what the steps of a slide depend on.
+    """Estimate the quantities on which the cost of a slide's steps depends.
 
     Parameters
     ----------
     slide
         Its row of the catalogue.
     pixels
-        Of its image, where they are known; else estimated from its bytes.
+        Pixels of its image, if known; else they are estimated from its bytes.
     richest
-        For a slide as rich in genes as they come, not an ordinary one: neither spots and genes nor
-        bytes tell how many of the counts are zero.
+        Assume the richest known slide instead of a typical one: the numbers of spots and genes and
+        the bytes do not show how many counts are zero.
 
     Returns
     -------
     dict
-        ``counts_mb``, ``nonzeros_m``, ``spots_k``, ``pixels_m``: 10**6 bytes, 10**6 counts that are
-        not zero, 10**3 spots, 10**6 pixels.
+        ``counts_mb``, ``nonzeros_m``, ``spots_k``, ``pixels_m``: 10**6 bytes, 10**6 nonzero counts,
+        10**3 spots, 10**6 pixels.
     """
     size = input_bytes(slide)
     spots = slide.spots or size["coord"] / (OWN_COORD_BYTES if slide.layout else COORD_BYTES)
@@ -165,7 +166,7 @@ def quantities(
 
 
 def estimate(step: str, amount: dict[str, float]) -> Estimate:
-    """Estimate what a step of `STEPS` or `EXPORTS` takes for the `quantities` of a slide."""
+    """Estimate the cost of a step of `STEPS` or `EXPORTS` from the `quantities` of a slide."""
     model = STEPS.get(step) or EXPORTS[step]
     return Estimate(
         model.seconds + sum(rate * amount[key] for key, rate in model.rates.items()),
@@ -174,7 +175,7 @@ def estimate(step: str, amount: dict[str, float]) -> Estimate:
 
 
 def need(step: str, slide: Slide, attempt: int = 1) -> dict[str, int]:
-    """Say what to ask for when a step of a slide becomes a job.
+    """Return the resources to request for a job.
 
     Parameters
     ----------
@@ -183,12 +184,12 @@ def need(step: str, slide: Slide, attempt: int = 1) -> dict[str, int]:
     slide
         Its row of the catalogue.
     attempt
-        1 for the first try; each further one gets as much again.
+        1 for the first try; memory and time are multiplied by it.
 
     Returns
     -------
     dict
-        By the keys in `NEEDS`: MB, minutes, MB.
+        By the keys in `NEEDS`: MB of memory, minutes, MB of disk.
     """
     likely = estimate(step, quantities(slide, richest=True))
     minutes = max(LEAST_MINUTES, SLOWER * likely.seconds / 60)
@@ -200,10 +201,10 @@ def need(step: str, slide: Slide, attempt: int = 1) -> dict[str, int]:
 
 
 def threads(step: str, slide: Slide) -> int:
-    """Say how many cores a step of a slide can use well.
+    """Return the number of cores for a step of a slide.
 
-    One, for slides are many and run side by side; more where a single file takes minutes to read,
-    as VisiumHD's do, and would be the last one to end.
+    It is 1, because many slides run at the same time; it is 4 if a single file takes minutes to
+    read, as for VisiumHD, because such a job can be the last one to end.
     """
     size = input_bytes(slide)
     long_reading = {"count_expression": size["counts"] > 8e9, "cut_tiles": size["image"] > 5e8}
@@ -213,9 +214,9 @@ def threads(step: str, slide: Slide) -> int:
 def kept_bytes(slide: Slide, amount: dict[str, float]) -> float:
     """Estimate the bytes of a slide's products in ``work/`` and ``results/``.
 
-    As measured with the slides above, with the default options: 6 bytes for each count that is not
-    zero and 450 for each spot, in all their copies; tiles at 3 bytes a pixel; two pictures of at
-    most 2,000 and 600 pixels, in the AnnData and in the tile store; 1 MB for the report.
+    Measured with the slides above and the default options: 6 bytes for each nonzero count and 450
+    for each spot, over all copies; tiles with 3 bytes per pixel; two images of at most 2,000 and
+    600 pixels a side, in the AnnData and in the tile store; 1 MB for the report.
     """
     matrices = 6e6 * amount["nonzeros_m"] + 450e3 * amount["spots_k"]
     tiles = 3e6 * _of(COVERED, slide) * amount["pixels_m"]

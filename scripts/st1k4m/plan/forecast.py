@@ -1,4 +1,4 @@
-"""What a selection of slides will cost, before it is run: bytes, disk, core-hours, hours."""
+"""Estimate the cost of a selection of slides before the run: bytes, disk, core-hours, hours."""
 
 import heapq
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from st1k4m.run.text import format_duration, format_size
 from st1k4m.source.catalogue import Catalogue
 
 CORES = (16, 64, 256, 1024)
-#: Bytes a second that the network gives in all; a plan says it, for only the user knows it.
+#: Assumed bytes per second of the network in total; a plan states it, so the user can correct it.
 NETWORK = 50e6
 
 
@@ -21,20 +21,20 @@ class Plan:
     Attributes
     ----------
     slides, spots
-        Numbers of them.
+        Their numbers.
     told
-        How many slides' file sizes the source tells; the others' are estimated.
+        Number of slides whose file sizes the source states; other sizes are estimated.
     download
         Bytes to transfer.
     kept
         Bytes in the working directory at the end.
     seconds
-        On one core, by step.
+        Seconds on one core, by step.
     longest
-        The slide whose chain takes longest, and its seconds.
+        The slide whose chain of jobs takes longest, and its seconds.
     makespans, peaks
-        By number of cores: seconds until all is done, all files being here; and the most bytes in
-        the working directory on the way.
+        By number of cores: seconds until all jobs are done, if all files are downloaded; and the
+        largest number of bytes in the working directory during the run.
     """
 
     slides: int
@@ -54,18 +54,18 @@ def make_plan(
     keep_downloads: bool = True,
     cores: Iterable[int] = CORES,
 ) -> Plan:
-    """Estimate what the slides cost, from the catalogue alone and what was downloaded already.
+    """Estimate the cost of slides from the catalogue and the files that are already downloaded.
 
     Parameters
     ----------
     catalogue
         All slides.
     slides
-        The selected ones, in the order in which they run.
+        The selected slides, in the order in which they run.
     keep_downloads
-        Whether their files stay when their products are complete.
+        Whether downloaded files are kept when the slide's products are complete.
     cores
-        Numbers of cores to give the makespan for.
+        Numbers of cores for which the makespan is computed.
     """
     slides = list(slides)
     rows = [catalogue.slides[name] for name in slides]
@@ -83,7 +83,7 @@ def make_plan(
     cores = list(cores)
     products = sum(costs.kept_bytes(row, amount) for row, amount in zip(rows, amounts, strict=True))
     downloads = [sum(sizes.values()) for sizes in raw]
-    # A core holds a slide's files from their arrival until its products are complete.
+    # While a core works on a slide, the slide's files are on the disk.
     largest = downloads if keep_downloads else sorted(downloads, reverse=True)
     return Plan(
         slides=len(rows),
@@ -102,7 +102,7 @@ def make_plan(
 
 
 def schedule(seconds: Iterable[float], cores: int) -> float:
-    """Give the time until all chains are done when each free core takes the next one."""
+    """Return the seconds until all chains are done, if each free core takes the next chain."""
     free = [0.0] * cores
     for chain in seconds:
         heapq.heapreplace(free, free[0] + chain)
@@ -110,14 +110,14 @@ def schedule(seconds: Iterable[float], cores: int) -> float:
 
 
 def bound(plan: Plan, cores: int, network: float = NETWORK) -> str:
-    """Say what a run on so many cores waits for: transfers, the longest chain, or cores."""
+    """Return what limits a run on ``cores``: transfers, the longest chain, or cores."""
     if plan.download / network > plan.makespans[cores]:
         return "transfers"
     return "the longest chain" if plan.makespans[cores] < 1.2 * plan.longest[1] else "cores"
 
 
 def describe(plan: Plan, network: float = NETWORK) -> list[str]:
-    """Say a plan in lines for a person, with what it assumes."""
+    """Return lines for the user: the plan and its assumptions."""
     total = sum(plan.seconds.values())
     name, chain = plan.longest
     lines = [
@@ -139,13 +139,13 @@ def describe(plan: Plan, network: float = NETWORK) -> list[str]:
     ]
     starts = format_duration(plan.slides * costs.ENGINE_SECONDS)
     lines += [
-        f"on a cluster  {starts} more on one core: each slide's job starts the engine",
-        "assumed: one core a slide, its steps one after another, no waiting for downloads; "
+        f"on a cluster  {starts} more on one core: each slide's job starts Snakemake",
+        "assumed: one core per slide, its steps one after another, no waiting for downloads; "
         f"{costs.FILE_RATE} MB/s from the file system for each job",
     ]
     if plan.told < plan.slides:
         lines.append(
-            f"assumed: sizes of {plan.slides - plan.told:,} slides' files, which the source does "
-            "not tell (see scripts/st1k4m/costs.py)"
+            f"assumed: the file sizes of {plan.slides - plan.told:,} slides, because the source "
+            "does not state them (see scripts/st1k4m/plan/costs.py)"
         )
     return lines
