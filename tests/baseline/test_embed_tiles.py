@@ -62,7 +62,7 @@ def test_an_empty_store_has_no_features_and_one_without_tiles_is_refused(tmp_pat
     assert read_features(tmp_path / "f.h5", "S").features.shape[0] == 0
     with h5py.File(tmp_path / "e.h5", "r+") as file:
         del file["img"]
-    with pytest.raises(SlideError, match=r"holds no tiles(.|\n)*format: hdf5"):
+    with pytest.raises(SlideError, match=r"has no tiles(.|\n)*format: hdf5"):
         embed_tiles(tmp_path / "e.h5", tmp_path / "g.h5", slide="S", encoder="pixels")
     assert not (tmp_path / "g.h5").exists()
 
@@ -88,7 +88,7 @@ def test_features_that_are_damaged_or_of_another_slide_are_refused(store, tmp_pa
     with h5py.File(out, "r+") as file:
         file["features"][4, 2] = np.nan
         name = file["barcode"][4, 0].decode()
-    with pytest.raises(SlideError, match=f"spot {name} are not numbers"):
+    with pytest.raises(SlideError, match=f"spot {name} are not finite numbers"):
         read_features(out, "S")
     out.write_bytes(out.read_bytes()[:900])
     with pytest.raises(SlideError, match=r"cannot be read(.|\n)*embed_tiles makes it"):

@@ -41,7 +41,7 @@ def test_a_wrong_name_says_what_there_is(encoder):
 
 
 def test_two_encoders_never_share_a_folder():
-    with pytest.raises(ConfigError, match="would share the folder hf--a--b"):
+    with pytest.raises(ConfigError, match="would have the same folder hf--a--b"):
         encoder_names.folders_of(["hf:a/b", "hf:a:b"])
 
 
@@ -193,7 +193,7 @@ def test_a_function_of_the_users_is_an_encoder(tmp_path, tiles, monkeypatch):
     before = encoder_names.identity_of("python:ours:mean")
     (tmp_path / "ours.py").write_text("def mean(tiles):\n    return tiles.std(axis=(1, 2))\n")
     assert encoder_names.identity_of("python:ours:mean") != before
-    with pytest.raises(ConfigError, match="no module nowhere_at_all is found"):
+    with pytest.raises(ConfigError, match="module nowhere_at_all is not found"):
         encoder_names.identity_of("python:nowhere_at_all:f")
 
 

@@ -175,7 +175,7 @@ def test_features_of_an_earlier_tile_store_are_named_as_stale(made, prepared, co
     products.stamp(features["G1_S0"], ".h5", Made("embed_tiles", 1, reads={"cut_tiles": "b"}))
     fit_ridge(targets, features, *paths, encoder="pixels")
     products.stamp(features["G1_S0"], ".h5", Made("embed_tiles", 1, reads={"cut_tiles": "a"}))
-    with pytest.raises(StaleProductError, match=r"G1_S0.h5 is of another tile store"):
+    with pytest.raises(StaleProductError, match=r"G1_S0.h5 is from another tile store"):
         fit_ridge(targets, features, *paths, encoder="pixels")
 
 

@@ -174,7 +174,7 @@ def test_a_single_group_is_validated_by_slide_and_a_single_slide_is_refused():
     x, y = rng.normal(size=(60, 3)), rng.normal(size=(60, 2))
     slides = ["s"] * 30 + ["t"] * 30
     assert ridge.fit_clean(x, y, ["g"] * 60, slides, x).validated_by == "slide"
-    with pytest.raises(ValueError, match="one slide alone"):
+    with pytest.raises(ValueError, match="a single slide"):
         ridge.fit_clean(x, y, ["g"] * 60, ["s"] * 60, x)
 
 

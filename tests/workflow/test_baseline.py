@@ -102,8 +102,8 @@ def test_a_changed_split_makes_no_features_again(run, jobs_of):
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({"split": "other"}, "baselines.small.split: 'other' is not under splits; there is study"),
-        ({"panel": "other"}, "baselines.small.panel: 'other' is not under panels; there is few"),
+        ({"split": "other"}, "baselines.small.split: 'other' is not under splits, which has study"),
+        ({"panel": "other"}, "baselines.small.panel: 'other' is not under panels, which has few"),
         ({"encoders": ["resnet50"]}, "baselines.small.encoder 'resnet50': expected one of pixels"),
         ({"encoder": []}, "baselines.small.encoder: no such option"),
         (

@@ -1,8 +1,8 @@
-"""Join what was measured of a baseline's encoders into one table and one file of all numbers.
+"""Join the scores of a baseline's encoders into one table and one file of all numbers.
 
-In the table a value stands with its interval and the number of groups behind it. Published recipes
-(``hest``, ``authors``) state mean and deviation over their folds, seeds or slides; the others a
-bootstrap interval over groups: patients or studies, as the split has them.
+The table gives each value with its interval and its number of groups. The interval of published
+recipes (``hest``, ``authors``) is mean -+ deviation over their folds, seeds or slides. Other
+protocols have a bootstrap interval over the groups of the split: patients or studies.
 """
 
 import csv
@@ -21,7 +21,7 @@ from st1k4m.run.outputs import write_text
 
 COLUMNS = ("encoder", "protocol", "metric", "tissue", "value", "low", "high", "groups", "gap")
 ALL = "all"
-#: What the protocols do, for the head of the table.
+#: Comments at the head of the table.
 HEAD = (
     "value, and its interval from low to high, over so many groups; empty where not defined.",
     "hest, authors: mean and deviation over folds, seeds or slides, as these recipes state.",
@@ -32,7 +32,7 @@ HEAD = (
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table; ``low`` and ``high`` are NaN where no interval can be had."""
+    """A row of the table; ``low`` and ``high`` are NaN if the interval is not defined."""
 
     encoder: str
     protocol: str
@@ -59,18 +59,18 @@ def build_baseline(
     Parameters
     ----------
     measured
-        What the jobs of all encoders wrote, by task: ``ridge``, and where asked for ``probe`` and
+        The files of scores of all encoders, by task: ``ridge``, and, if configured, ``probe`` and
         ``clusters``. Each file names its encoder.
     table
         TSV with `COLUMNS`.
     everything
         JSON: every number by encoder, fold, slide and gene, and the rows of the table.
     name
-        Of the baseline.
+        Name of the baseline.
     options
-        As configured; ``bootstrap`` draws and ``seed`` are used here.
+        As configured; ``bootstrap`` (number of draws) and ``seed`` are used here.
     contrastive
-        What ``train_contrastive`` wrote, where asked for.
+        The scores that ``train_contrastive`` wrote, if configured.
     """
     draws, seed = options["bootstrap"], options["seed"]
     read: dict[str, dict[str, dict]] = {}
@@ -93,7 +93,7 @@ def build_baseline(
 
 
 def summarise_ridge(encoder: str, scores: dict, draws: int, seed: int) -> list[Row]:
-    """Return the rows of an encoder's ridge, the whole first, then by tissue."""
+    """Return the rows of an encoder's ridge: first over all slides, then by tissue."""
     hest, clean = scores["protocols"]["hest"], scores["protocols"]["clean"]
     slides = [facts for fold in clean for facts in fold["slides"].values()]
     tissues = sorted({facts["tissue"] for facts in slides})
@@ -104,7 +104,7 @@ def summarise_ridge(encoder: str, scores: dict, draws: int, seed: int) -> list[R
             for fold in hest
             if tissue == ALL or tissue in fold["tissues"]
         ]
-        # As HEST does: a gene without a correlation leaves the mean without one.
+        # As HEST does: if one gene has no correlation, the mean is undefined.
         by_fold = np.array([values.mean() for values in found])
         undefined = sum(int(np.isnan(values).sum()) for values in found)
         published = _spread(encoder, "hest", "pearson", tissue, by_fold)
@@ -123,7 +123,7 @@ def summarise_ridge(encoder: str, scores: dict, draws: int, seed: int) -> list[R
 
 
 def summarise_probe(encoder: str, scores: dict, draws: int, seed: int) -> list[Row]:
-    """Return the rows of an encoder's probe: studies weigh the same."""
+    """Return the rows of an encoder's probe; all studies have the same weight."""
     studies = scores["studies"]
     rows = []
     for tissue in [ALL, *sorted({study["tissue"] for study in studies})] if studies else []:
@@ -141,9 +141,9 @@ def summarise_probe(encoder: str, scores: dict, draws: int, seed: int) -> list[R
                 for fold in study["protocols"][protocol]["folds"]
                 for value in fold["units"].values()
             ]
-            # Of the same studies alone, or the gap would be one between studies.
+            # Of the same studies only: otherwise the gap would include differences between studies.
             same = mean_of(np.concatenate([_f1(study, AUTHORS) for study in tested]))
-            # Units of one study are one another's company: studies are drawn where there are many.
+            # Units of one study are not independent: if there are several studies, draw studies.
             by_unit = np.array([value for _, value in units])
             owners = [owner for owner, _ in units]
             several = len(set(owners)) > 1
@@ -179,7 +179,7 @@ def summarise_clusters(encoder: str, scores: dict, draws: int, seed: int) -> lis
 
 
 def summarise_contrastive(scores: dict, draws: int, seed: int) -> list[Row]:
-    """Return the rows of the retrieval on held-out slides, and what chance would find."""
+    """Return the rows of the retrieval on held-out slides, and of retrieval by chance."""
     slides = list(scores["slides"].values())
     rows = []
     for tissue in [ALL, *sorted({facts["tissue"] for facts in slides})]:
@@ -211,7 +211,7 @@ SUMMARIES = {
 
 
 def write_table(rows: Iterable[Row]) -> str:
-    """Return the table as text: a head of comments, the header, a line a row."""
+    """Return the table as text: comments, the header row, one line per row."""
     text = io.StringIO()
     text.writelines(f"# {line}\n" for line in HEAD)
     writer = csv.writer(text, delimiter="\t", lineterminator="\n")
@@ -221,7 +221,7 @@ def write_table(rows: Iterable[Row]) -> str:
 
 
 def cells(row: Row) -> list[str]:
-    """Return a row as texts, in the order of `COLUMNS`; what is not a number is empty."""
+    """Return a row as texts, in the order of `COLUMNS`; NaN becomes empty."""
     values = [getattr(row, column) for column in COLUMNS]
     return [
         ("" if np.isnan(value) else f"{value:.6g}") if isinstance(value, float) else str(value)
@@ -234,7 +234,7 @@ def _f1(study: dict, protocol: str) -> np.ndarray:
 
 
 def _spread(encoder: str, protocol: str, metric: str, tissue: str, values: np.ndarray) -> Row:
-    """Return mean and mean -+ deviation; undefined as soon as one value is."""
+    """Return mean and mean -+ deviation of values, (n,); NaN if a value is NaN."""
     mean, deviation = float(values.mean()), float(values.std())
     return Row(
         encoder, protocol, metric, tissue, mean, mean - deviation, mean + deviation, len(values)

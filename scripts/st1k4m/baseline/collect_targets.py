@@ -1,6 +1,7 @@
-"""Choose the genes of a baseline, and gather what its encoders are to predict.
+"""Choose the genes of a baseline, and collect the expression that its encoders predict.
 
-Made once a baseline, so that fitting an encoder reads one file and not every slide's AnnData.
+This is done once per baseline: to fit an encoder then needs one file instead of every slide's
+AnnData.
 """
 
 import hashlib
@@ -27,19 +28,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TargetOptions:
-    """Which genes and spots a baseline uses.
+    """Options for the genes and spots of a baseline.
 
     Attributes
     ----------
     panel
-        How the genes of ``clean`` are chosen in each fold, from its training slides alone. Its
+        How the genes of ``clean`` are chosen in each fold, from its training slides only. Its
         ``split`` and ``parts`` are not used: the folds are the baseline's own.
     hest_genes
-        Genes of ``hest``, by HEST's own method over all slides; 50 in its benchmark.
+        Number of genes of ``hest``, chosen by HEST's method over all slides; 50 in its benchmark.
     max_spots
-        At most so many spots of a slide, drawn at random by the seed; None for all.
+        Largest number of spots of a slide, drawn at random with the seed; None for all spots.
     seed
-        Of the draw.
+        Seed of the draw.
     """
 
     panel: PanelOptions
@@ -50,7 +51,7 @@ class TargetOptions:
 
 @dataclass(frozen=True)
 class _Slide:
-    """The counts of a slide's spots that have a tile."""
+    """The spots of a slide that have a tile, and their counts."""
 
     spots: pd.DataFrame
     counts: sp.csr_matrix
@@ -74,14 +75,14 @@ def collect_targets(
     out
         The targets; see `Targets`.
     options
-        Which genes and spots.
+        Options for genes and spots.
 
     Raises
     ------
     ConfigError
-        The split leaves a fold without slides, or no gene is left by a method.
+        A fold of the split has no slides, or a method finds no gene.
     SlideError
-        A slide's AnnData is damaged, or of another slide.
+        A slide's AnnData is damaged, or belongs to another slide.
     """
     table = read_slides(slides, split, list(anndata))
     paths = {name: anndata[name] for name in table.index}
@@ -124,13 +125,13 @@ def choose_panels(
     Returns
     -------
     dict
-        ``hest``: its one panel, ``all``, from all slides, test ones included, as HEST does it.
-        ``clean``: a panel a fold, from its training slides alone.
+        ``hest``: one panel, ``all``, from all slides including test slides, as in HEST.
+        ``clean``: one panel per fold, from its training slides only.
 
     Raises
     ------
     ConfigError
-        A method leaves no gene.
+        A method finds no gene.
     """
     hest = replace(options.panel, method="hest", n=options.hest_genes, share=1.0)
     clean = {
@@ -141,16 +142,16 @@ def choose_panels(
 
 
 def _choose(paths: dict[str, str | Path], options: PanelOptions) -> list[str]:
-    """Choose genes from some slides; no other slide is opened."""
+    """Return the genes chosen from ``paths``; only these slides are opened."""
     genes = SlideGenes(paths, options.names, _renames(options))
     chosen = CHOOSERS[options.method](genes, list(paths), options).table["gene"].tolist()
-    # A gene of a list that no training slide prints has nothing to be learned from.
+    # A gene of a list cannot be learned if no training slide has it.
     printed = set(genes.names)
     chosen = [gene for gene in chosen if gene in printed]
     if not chosen:
         raise ConfigError(
             f"method {options.method} finds no gene that {len(paths)} slides have in common; "
-            "lower the panel's share, or select slides that were measured alike"
+            "lower the panel's share, or select slides in which the same genes were measured"
         )
     return chosen
 
@@ -162,7 +163,7 @@ def _renames(options: PanelOptions) -> dict[str, str]:
 def _read_slide(
     name: str, genes: SlideGenes, columns: np.ndarray, options: TargetOptions
 ) -> _Slide:
-    """Read the spots of a slide that have a tile, and their counts of the genes wanted."""
+    """Read the spots of a slide that have a tile, and their counts of the genes in ``columns``."""
     from anndata.io import read_elem
 
     path = genes.paths[name]
@@ -170,7 +171,7 @@ def _read_slide(
         with h5py.File(path) as file:
             obs, spatial = read_elem(file["obs"]), read_elem(file["obsm/spatial"])
     except (OSError, KeyError) as error:
-        hint = f"remove {path} and run again: build_anndata makes it"
+        hint = f"remove {path} and run again: build_anndata makes it again"
         raise SlideError(name, f"{path} cannot be read: {error}", hint) from error
     kept = np.flatnonzero(obs["tile"].to_numpy() >= 0)
     if options.max_spots is not None and len(kept) > options.max_spots:
@@ -191,20 +192,20 @@ def _read_slide(
 
 
 def _labels(obs: pd.DataFrame) -> pd.Series:
-    """Return the pathologist's labels, empty for none."""
+    """Return the pathologist's label of each spot, empty for none."""
     if "annotation" not in obs:
         return pd.Series("", index=obs.index)
     return obs["annotation"].astype(object).where(obs["annotation"].notna(), "").astype(str)
 
 
 def _tiles_of(path: str | Path) -> str:
-    """Return which tile store an AnnData was made from; empty where it does not say."""
+    """Return the identity of the tile store from which an AnnData was made; empty if unknown."""
     made = read_made(path)
     return made.reads.get("cut_tiles", "") if made else ""
 
 
 def _digest(parts: list[_Slide]) -> str:
-    """Return the sha256 over the spots, their totals and counts."""
+    """Return the sha256 over the names of the spots, their totals and counts."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update("\n".join(part.spots.index).encode())
@@ -215,7 +216,7 @@ def _digest(parts: list[_Slide]) -> str:
 
 
 def _plain(value):
-    """Return options as JSON holds them: lists for tuples."""
+    """Return options as JSON stores them: tuples become lists."""
     if isinstance(value, dict):
         return {key: _plain(part) for key, part in value.items()}
     return list(value) if isinstance(value, tuple) else value

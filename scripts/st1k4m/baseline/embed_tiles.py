@@ -1,7 +1,7 @@
-"""Turn the tiles of one slide into features with one encoder.
+"""Compute the features of one slide's tiles with one encoder.
 
-The tiles are read ahead in a thread of its own while the encoder works on those before, so a model
-waits for the disk only where the disk is the slower of the two.
+A separate thread reads the next batch of tiles while the encoder works on the previous batch. So
+the encoder waits for the disk only if the disk is slower than the encoder.
 """
 
 import hashlib
@@ -20,9 +20,9 @@ from st1k4m.run.provenance import Made
 
 log = logging.getLogger(__name__)
 
-#: A tile's extent may differ so much, as a factor, from the one an encoder expects.
+#: Factor by which a tile's extent may differ from the extent that an encoder expects.
 EXTENT_TOLERANCE = 1.1
-#: Bytes of tiles that are read at once at most.
+#: Largest number of bytes of one batch of tiles.
 READ_BYTES = 64 * 2**20
 
 
@@ -50,16 +50,16 @@ def embed_tiles(
     encoder
         Name of the encoder; see `load_encoder`.
     revision
-        Of the step.
+        Revision of the step.
     threads
-        Cores to use on a CPU. The features are the same within float tolerance on any number.
+        Cores to use on a CPU. With another number the features are equal within float tolerance.
     made
-        What the features are made from; they carry that.
+        What the features are made from; stored with them.
 
     Raises
     ------
     SlideError
-        The store holds no tiles, or not as many as barcodes.
+        The store has no tiles, or its numbers of tiles and barcodes differ.
     ConfigError
         The encoder cannot be loaded.
     """
@@ -70,15 +70,15 @@ def embed_tiles(
         if "img" not in store:
             raise SlideError(
                 slide,
-                f"{tiles} holds no tiles",
-                "features need them: set tiles: {format: hdf5} and run again",
+                f"{tiles} has no tiles, but features are computed from tiles",
+                "set tiles: {format: hdf5} and run again",
             )
         image, barcode = store["img"], [name.decode() for name in store["barcode"][:, 0]]
         if len(image) != len(barcode):
             raise SlideError(
                 slide,
-                f"{tiles} holds {len(image)} tiles and {len(barcode)} barcodes",
-                "remove the store and run again: cut_tiles makes it",
+                f"{tiles} has {len(image)} tiles, but {len(barcode)} barcodes",
+                "remove the store and run again: cut_tiles makes it again",
             )
         mismatch = find_mismatch(loaded, dict(store.attrs))
         if mismatch:
@@ -98,19 +98,19 @@ def embed_tiles(
 
 
 def read_ahead(image: h5py.Dataset, batch: int) -> Iterator[np.ndarray]:
-    """Read the tiles of a store in order, each batch while the one before is worked on.
+    """Read the tiles of a store in order; read each batch while the caller uses the previous one.
 
     Parameters
     ----------
     image
         ``(n, h, w, 3)`` uint8.
     batch
-        Tiles a batch; fewer where they are so large that two would not fit in `READ_BYTES`.
+        Tiles per batch; fewer if a batch would be larger than `READ_BYTES`.
 
     Yields
     ------
     numpy.ndarray
-        ``(batch, h, w, 3)`` uint8; the last one may be shorter.
+        ``(batch, h, w, 3)`` uint8; the last batch may be shorter.
     """
     if not len(image):
         return
@@ -126,14 +126,15 @@ def read_ahead(image: h5py.Dataset, batch: int) -> Iterator[np.ndarray]:
 
 
 def find_mismatch(encoder: Encoder, attributes: dict) -> str:
-    """Return a sentence if the tiles show another extent than the encoder expects.
+    """Return a sentence if the extent of the tiles differs from the extent the encoder expects.
 
     Parameters
     ----------
     encoder
-        Tells its side in pixels and its scale.
+        Its ``side`` and ``um_per_px`` are used.
     attributes
-        Of the tile store: ``patch_size_src`` and ``pixel_size`` (um/px of the image).
+        Attributes of the tile store: ``patch_size_src`` (pixels of the image) and ``pixel_size``
+        (um/px of the image).
 
     Returns
     -------

@@ -1,6 +1,6 @@
-"""How encoders are named in the configuration, and the folders that their features go to.
+"""Names of encoders in the configuration, and the folders of their features.
 
-Imported while Snakemake parses, so it stays with the standard library.
+Standard library only, because Snakemake imports it at parse time.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from st1k4m.errors import ConfigError
 
 PIXELS = "pixels"
 KINDS = ("pixels", "timm:NAME", "hf:OWNER/NAME", "python:module:function")
-#: What the folder of an encoder may be called, for the wildcard `{encoder}`.
+#: Pattern of the name of an encoder's folder, for the wildcard `{encoder}`.
 FOLDER = r"[A-Za-z0-9_][A-Za-z0-9_.+@=-]*"
 
 
@@ -32,7 +32,7 @@ def folder_of(encoder: str) -> str:
     Raises
     ------
     ConfigError
-        The name is none of the four kinds, or holds characters that no folder may have.
+        The name is not of one of the four kinds, or has characters that a folder must not have.
     """
     kind, _, rest = encoder.partition(":")
     known = {
@@ -48,13 +48,13 @@ def folder_of(encoder: str) -> str:
 
 
 def identity_of(encoder: str) -> str:
-    """Return what an encoder's features depend on beyond its name, as far as a file can say.
+    """Return the identity of an encoder: if it changes, its features are computed again.
 
     Returns
     -------
     str
-        For ``python:`` the sha256 of the module's file, so that an edited module runs again; for
-        the others, whose names (with ``@REVISION``) are their identity, the name itself.
+        For ``python:`` the name and the sha256 of the module's file, so an edited module runs
+        again. For other encoders the name, with its ``@REVISION`` if given.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def source_of(module: str) -> Path:
     Raises
     ------
     ConfigError
-        No such module, or it is not a file of Python code.
+        There is no such module, or it is not a Python file.
     """
     try:
         found = importlib.util.find_spec(module)
@@ -81,25 +81,25 @@ def source_of(module: str) -> Path:
         found = None
     if found is None or not found.origin or not found.origin.endswith(".py"):
         raise ConfigError(
-            f"encoder python:{module}: no module {module} is found; put its folder on PYTHONPATH"
+            f"encoder python:{module}: module {module} is not found; add its folder to PYTHONPATH"
         )
     return Path(found.origin)
 
 
 def folders_of(encoders: list[str]) -> dict[str, str]:
-    """Return the encoders by folder.
+    """Return the encoders by the names of their folders.
 
     Raises
     ------
     ConfigError
-        Two encoders would share a folder.
+        A name is invalid, or two encoders would have the same folder.
     """
     found: dict[str, str] = {}
     for encoder in encoders:
         folder = folder_of(encoder)
         if found.setdefault(folder, encoder) != encoder:
             raise ConfigError(
-                f"encoders {found[folder]!r} and {encoder!r} would share the folder {folder}; "
-                "rename one"
+                f"encoders {found[folder]!r} and {encoder!r} would have the same folder {folder}; "
+                "remove or rename one of them"
             )
     return found

@@ -1,7 +1,7 @@
-"""From a name to something that turns tiles into features.
+"""Load an encoder, which computes features of tiles, by its name.
 
-Weights come through the caches of timm and transformers themselves, so whatever works there works
-here: ``HF_HOME``, ``HF_HUB_OFFLINE``, ``HF_TOKEN`` for gated models, a folder in place of a name.
+timm and transformers load the weights with their own caches. So their settings work here too:
+``HF_HOME``, ``HF_HUB_OFFLINE``, ``HF_TOKEN`` for gated models, a folder instead of a name.
 """
 
 import hashlib
@@ -19,20 +19,20 @@ from st1k4m.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
-#: Pathology models, by a part of their names. HEST's benchmark gives these tiles of 224 px at
-#: 0.5 um/px, which are 112 um.
+#: Pathology models, by a part of their names. In HEST's benchmark they get tiles of 224 px at
+#: 0.5 um/px: 112 um.
 PATHOLOGY = (
     *("mahmoodlab/uni", "mahmoodlab/conch", "paige-ai/virchow", "prov-gigapath", "h-optimus"),
     *("h0-mini", "owkin/phikon", "ctranspath"),
 )
 PATHOLOGY_UM_PER_PX = 0.5
-#: Tiles a batch at first: it is halved when the memory does not suffice.
+#: Tiles per batch at first; it is halved when the memory is not sufficient.
 GPU_BATCH, CPU_BATCH = 512, 32
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """Something that turns tiles into features.
+    """A function from tiles to features, with its properties.
 
     Attributes
     ----------
@@ -40,17 +40,17 @@ class Encoder:
         As configured.
     embed
         Takes ``(n, h, w, 3)`` uint8 RGB, returns ``(n, d)`` float32; a tile's features do not
-        depend on the others in the batch.
+        depend on the other tiles of the batch.
     weights
-        sha256 of the weights, ``none`` where there are none.
+        sha256 of the weights, ``none`` if there are no weights.
     transform
-        What is done to a tile before it is looked at, in words.
+        The preprocessing of a tile, in words.
     side
-        Pixels of a side that the model sees; None if it takes any.
+        Side in pixels of the model's input; None for any size.
     um_per_px
-        Micrometres per pixel that it expects; None if not known.
+        Micrometres per pixel that it expects; None if unknown.
     batch
-        Tiles that it takes at once at first.
+        Tiles per batch at first.
     """
 
     name: str
@@ -64,16 +64,16 @@ class Encoder:
 
 @dataclass(frozen=True)
 class ImageModel:
-    """A PyTorch model with what it needs to know of its pictures.
+    """A PyTorch model with the size and normalisation of its input.
 
     Attributes
     ----------
     module
         Takes ``(n, 3, side, side)`` float32, normalised; returns ``(n, dimensions)``.
     side
-        Pixels.
+        Side in pixels of the input.
     mean, std
-        Of red, green and blue in 0 to 1.
+        Mean and standard deviation of red, green and blue, in 0 to 1.
     interpolation
         ``bicubic``, ``bilinear`` or ``nearest``.
     """
@@ -86,7 +86,7 @@ class ImageModel:
 
     @property
     def transform(self) -> str:
-        """What is done to a tile, in words."""
+        """The preprocessing of a tile, in words."""
         mean, std = (",".join(f"{value:.6g}" for value in part) for part in (self.mean, self.std))
         return f"resized to {self.side} px ({self.interpolation}); mean {mean}; deviation {std}"
 
@@ -97,15 +97,15 @@ def load_encoder(name: str) -> Encoder:
     Parameters
     ----------
     name
-        ``pixels``, ``timm:NAME``, ``hf:OWNER/NAME`` (with ``@REVISION`` if wanted) or
+        ``pixels``, ``timm:NAME``, ``hf:OWNER/NAME`` (optionally with ``@REVISION``) or
         ``python:module:function``. A function takes ``(n, h, w, 3)`` uint8 and returns ``(n, d)``;
-        it may carry the attributes ``weights``, ``transform``, ``side`` and ``um_per_px``.
+        it may have the attributes ``weights``, ``transform``, ``side`` and ``um_per_px``.
 
     Raises
     ------
     ConfigError
-        The name is not of these kinds, its library is not installed, or its weights are neither in
-        the cache nor to be downloaded.
+        The name is not of one of these kinds, its library is not installed, or its weights are not
+        in the cache and cannot be downloaded.
     """
     folder_of(name)
     kind, _, rest = name.partition(":")
@@ -133,7 +133,7 @@ def load_model(name: str) -> ImageModel:
     Raises
     ------
     ConfigError
-        As `load_encoder`.
+        See `load_encoder`.
     """
     kind, _, rest = name.partition(":")
     load = {"timm": _load_timm, "hf": _load_hf}.get(kind)
@@ -144,14 +144,14 @@ def load_model(name: str) -> ImageModel:
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"encoder {name!r} needs the package {error.name}; "
-            "install the extra: pip install 'st1k4m[baseline]'"
+            "install the extra in the clone: pip install '.[baseline]'"
         ) from None
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ConfigError(
             f"encoder {name!r} cannot be loaded: {reason}\n"
-            "  what to do: check the name; let it download once where there is a network (a gated "
-            "model also wants HF_TOKEN), or name the folder that holds it"
+            "  what to do: check the name; run once with a network to download it (a gated model "
+            "also needs HF_TOKEN), or give a folder that contains the model"
         ) from error
 
 
@@ -222,13 +222,13 @@ def _load_hf(name: str) -> ImageModel:
     clip = config.model_type in ("clip", "clip_vision_model")
     kind = transformers.CLIPVisionModelWithProjection if clip else transformers.AutoModel
     tower, loading = kind.from_pretrained(name, revision=revision, output_loading_info=True)
-    # What a file lacks is drawn at random: a pooler that was not saved must not be used.
+    # Weights that are missing in the file are random: a pooler that was not saved is not used.
     lacking = sorted(key for key in loading["missing_keys"] if "pooler" not in key)
     if lacking:
-        raise ValueError(f"its files lack {len(lacking)} weights, {lacking[0]} is one")
+        raise ValueError(f"its files lack {len(lacking)} weights, for example {lacking[0]}")
     weights = tower.state_dict()
     for key in loading["missing_keys"]:
-        weights[key].zero_()  # so that the hash is the same every time
+        weights[key].zero_()  # makes the hash reproducible
     read = "image_embeds" if clip else None if loading["missing_keys"] else "pooler_output"
     size = getattr(image, "crop_size", None) or image.size
     side = size.get("height") or size["shortest_edge"]
@@ -242,7 +242,7 @@ def _load_hf(name: str) -> ImageModel:
 
 
 def _pooled(tower: Any, read: str | None) -> Any:
-    """Wrap a transformers model: one vector a picture, of its first token if nothing is named."""
+    """Wrap a transformers model: one vector per image, output ``read`` or the first token."""
     import torch
 
     class Pooled(torch.nn.Module):
@@ -259,7 +259,7 @@ def _pooled(tower: Any, read: str | None) -> Any:
 
 
 def _place(module: Any) -> tuple[Any, str]:
-    """Move a model to the GPU if there is one, with the layout of memory that suits it."""
+    """Move a model to the GPU if there is one, with channels last; freeze its weights."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -269,22 +269,22 @@ def _place(module: Any) -> tuple[Any, str]:
 
 
 def prepare(tiles: np.ndarray, model: ImageModel, device: str) -> Any:
-    """Return tiles as a model wants them.
+    """Return tiles as the input of a model.
 
     Parameters
     ----------
     tiles
         ``(n, h, w, 3)`` uint8 RGB.
     model
-        Tells side, mean and deviation.
+        Its side, interpolation, mean and deviation are used.
     device
-        Of PyTorch.
+        Device of PyTorch.
 
     Returns
     -------
     torch.Tensor
-        ``(n, 3, side, side)`` float32. The whole tile is resized, nothing is cropped: what is at
-        its edge is also under the spot.
+        ``(n, 3, side, side)`` float32. The whole tile is resized and not cropped, because its edge
+        also belongs to the spot.
     """
     import torch
 
@@ -296,8 +296,8 @@ def prepare(tiles: np.ndarray, model: ImageModel, device: str) -> Any:
             planes, (model.side, model.side), mode=model.interpolation, antialias=smooth
         )
         pictures = planes.clamp_(0, 255).permute(0, 2, 3, 1)
-    # Row by row, with the colours' factors repeated along a row: five times as fast as a factor for
-    # each of three planes, which a small model would feel.
+    # Row by row, with the colours' factors repeated along a row: five times as fast as one factor
+    # for each of three planes, which matters for a small model.
     rows = pictures.reshape(len(pictures), model.side, -1).float()
     scale = [1 / (255 * deviation) for deviation in model.std] * model.side
     shift = [-mean / std for mean, std in zip(model.mean, model.std, strict=True)] * model.side
@@ -306,7 +306,7 @@ def prepare(tiles: np.ndarray, model: ImageModel, device: str) -> Any:
 
 
 class _Embedding:
-    """The forward pass over as many tiles at once as the memory takes."""
+    """The forward pass over batches that are as large as the memory allows."""
 
     def __init__(self, model: ImageModel, device: str) -> None:
         self._model, self._device = model, device
@@ -329,7 +329,7 @@ class _Embedding:
                     raise
                 self._batch //= 2
                 torch.cuda.empty_cache()
-                log.info("the GPU's memory takes no more than %d tiles at once", self._batch)
+                log.info("the GPU has too little memory; %d tiles per batch from now", self._batch)
                 continue
             start += len(found[-1])
         return np.concatenate(found) if found else np.empty((0, 0), np.float32)

@@ -1,4 +1,4 @@
-"""The features of a slide's tiles in one HDF5 file."""
+"""Read and write the features of a slide's tiles: one HDF5 file per slide."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from st1k4m.run.outputs import atomic
 from st1k4m.run.products import read_made
 from st1k4m.run.provenance import Made
 
-#: Attributes of the file, all texts: which encoder made the features, and how.
+#: Attributes of the file, all texts: the encoder of the features, and its preprocessing.
 ATTRIBUTES = ("encoder", "weights", "transform", "mismatch", "tiles")
 
 
@@ -41,7 +41,7 @@ class Features:
 def write_features(path: str | Path, found: Features, made: Made | None = None) -> None:
     """Write the features of a slide, whole or not at all; the same bytes for the same features.
 
-    ``made`` says what they are made from.
+    ``made`` states what they are made from.
     """
     names = [name.encode() for name in found.barcode]
     longest = max(map(len, names), default=1)
@@ -58,9 +58,9 @@ def read_features(path: str | Path, slide: str) -> Features:
     Raises
     ------
     SlideError
-        The file is missing, damaged or of another slide, or holds a value that is not a number.
+        The file is missing, damaged or of another slide, or has a value that is not finite.
     """
-    hint = f"remove {path} and run again: embed_tiles makes it"
+    hint = f"remove {path} and run again: embed_tiles makes it again"
     try:
         with h5py.File(path) as file:
             attributes = {key: _text(value) for key, value in file.attrs.items()}
@@ -69,13 +69,13 @@ def read_features(path: str | Path, slide: str) -> Features:
     except (OSError, KeyError) as error:
         raise SlideError(slide, f"{path} cannot be read: {error}", hint) from error
     if attributes.pop("name", None) != slide:
-        raise SlideError(slide, f"{path} holds the features of another slide", hint)
+        raise SlideError(slide, f"{path} has the features of another slide", hint)
     if not np.isfinite(features).all():
         row = int(np.flatnonzero(~np.isfinite(features).all(axis=1))[0])
         raise SlideError(
             slide,
-            f"{path}: the features of spot {barcode[row]} are not numbers",
-            f"encoder {attributes['encoder']} returned them; look at its weights and this tile",
+            f"{path}: the features of spot {barcode[row]} are not finite numbers",
+            f"encoder {attributes['encoder']} returned them; check its weights and this tile",
         )
     return Features(slide, features, barcode, attributes)
 
@@ -83,19 +83,21 @@ def read_features(path: str | Path, slide: str) -> Features:
 def read_all(
     targets: Targets, features: dict[str, str | Path], encoder: str
 ) -> dict[str, Features]:
-    """Read the features of every slide of a baseline, and hold them to one encoder.
+    """Read the features of every slide of a baseline; check that one encoder made all of them.
 
     Raises
     ------
     SlideError
-        A slide's features are by another encoder, or by other weights or another transform than
-        the first slide's; or they are of another tile store than its AnnData.
+        A slide's features are from another encoder, or from other weights or another transform than
+        the first slide's.
+    StaleProductError
+        They are from another tile store than the slide's AnnData.
     """
     read = {slide: read_features(features[slide], slide) for slide in targets.slides.index}
     for slide, store in targets.about["tiles"].items():
         made = read_made(features[slide])
         if store and made and made.reads.get("cut_tiles") != store:
-            why = "is of another tile store than the slide's AnnData"
+            why = "is from another tile store than the slide's AnnData"
             raise StaleProductError(slide, str(features[slide]), why)
     first = next(iter(read.values()))
     for slide, found in read.items():
@@ -112,12 +114,12 @@ def read_all(
 
 
 def stack(targets: Targets, read: dict[str, Features]) -> np.ndarray:
-    """Return the features of all spots of a baseline, float32 ``(spots, d)``, in its order.
+    """Return the features of all spots of a baseline, float32 ``(spots, d)``, in their order.
 
     Raises
     ------
     SlideError
-        A spot of the slide has no features, or their number differs between slides.
+        A spot of the slide has no features, or the number of features differs between slides.
     """
     parts = []
     for slide, found in read.items():
@@ -127,22 +129,24 @@ def stack(targets: Targets, read: dict[str, Features]) -> np.ndarray:
         if lacking:
             raise SlideError(
                 slide,
-                f"{len(lacking)} of its {len(spots)} spots have no features, {lacking[0]} is one",
-                "remove the slide's features and run again: they are of an earlier tile store",
+                f"{len(lacking)} of its {len(spots)} spots have no features, for example "
+                f"{lacking[0]}",
+                "remove the slide's features and run again: they are from an earlier tile store",
             )
         part = found.features[[row[spot] for spot in spots]]
         if parts and part.shape[1] != parts[0].shape[1]:
             raise SlideError(
                 slide,
-                f"its tiles have {part.shape[1]} features each, those before {parts[0].shape[1]}",
-                "the encoder must return as many for tiles of every size",
+                f"its tiles have {part.shape[1]} features each, those of other slides "
+                f"{parts[0].shape[1]}",
+                "the encoder must return the same number of features for tiles of every size",
             )
         parts.append(part)
     return np.concatenate(parts)
 
 
 def describe(read: dict[str, Features] | None) -> dict:
-    """Return what the record says of features: how they were made, and from which tiles."""
+    """Return the facts about features for the scores: how they were made, and from which tiles."""
     if read is None:
         return {}
     first = next(iter(read.values())).attributes

@@ -1,4 +1,4 @@
-"""How well an encoder's features predict expression, by HEST's protocol and by a clean one."""
+"""Measure how well an encoder's features predict expression, with HEST's and a clean protocol."""
 
 from pathlib import Path
 
@@ -11,11 +11,11 @@ from st1k4m.baseline.scores import correlate, varies
 from st1k4m.baseline.targets import Fold, Targets, read_targets
 from st1k4m.errors import ConfigError
 
-#: The floor without features: every test spot is predicted to be the mean of the training spots.
+#: The baseline without features: the prediction of every test spot is the mean of training spots.
 TRAINING_MEAN = "training_mean"
 #: Why a correlation is not defined.
 ABSENT, CONSTANT, FLAT = "not measured", "constant in the slide", "prediction is constant"
-#: Genes that are painted, from either end, and spots at most.
+#: Numbers of best and of worst genes that are painted, and the largest number of spots.
 PAINTED, PAINTED_SPOTS = 3, 6000
 
 
@@ -32,20 +32,20 @@ def fit_ridge(
     Parameters
     ----------
     targets
-        What ``collect_targets`` wrote.
+        The file that ``collect_targets`` wrote.
     features
         The features of each slide by this encoder; empty for `TRAINING_MEAN`.
     scores
         JSON: the numbers by protocol, fold, slide and gene.
     painted
-        JSON: what was measured and predicted on one slide, for the genes at either end.
+        JSON: measured and predicted expression on one slide, for the best and the worst genes.
     encoder
         Name of the encoder.
 
     Raises
     ------
     SlideError
-        The features of a slide are not of its spots, or were made by another encoder.
+        The features of a slide do not fit its spots, or another encoder made them.
     ConfigError
         A fold cannot be fitted.
     """
@@ -76,8 +76,8 @@ def run_hest(targets: Targets, matrix: np.ndarray, fold: Fold, encoder: str) -> 
     Returns
     -------
     dict
-        ``pearson``: a number a gene over all test spots together, and under ``tissues`` over those
-        of one tissue; None where it is not defined, which makes HEST's mean undefined as well.
+        ``pearson``: one number per gene over all test spots, and under ``tissues`` over the test
+        spots of one tissue; NaN if it is not defined, which makes HEST's mean undefined as well.
     """
     genes = targets.panels["hest"]["all"]
     train, test = targets.rows(fold.train), targets.rows(fold.test)
@@ -104,19 +104,19 @@ def run_hest(targets: Targets, matrix: np.ndarray, fold: Fold, encoder: str) -> 
 def run_clean(
     targets: Targets, matrix: np.ndarray, fold: Fold, encoder: str
 ) -> tuple[dict, dict[str, np.ndarray]]:
-    """Fit one fold with everything learned from its training slides alone.
+    """Fit one fold; everything is learned from its training slides only.
 
     Returns
     -------
     dict
-        By test slide: group, ``pearson`` and ``mse`` a gene, and why a gene has no correlation.
+        By test slide: group, ``pearson`` and ``mse`` per gene, and why a gene has no correlation.
     dict
-        What was measured and predicted, ``(2, spots, genes)``, by test slide.
+        By test slide: measured and predicted expression, ``(2, spots, genes)``.
 
     Raises
     ------
     ConfigError
-        The training part is a single slide, so that no penalty can be chosen.
+        The training part is a single slide, so no penalty can be chosen.
     """
     genes = targets.panels["clean"][fold.name]
     train = targets.rows(fold.train)
@@ -162,7 +162,7 @@ def run_clean(
 
 
 def find_undefined(genes: list[str], measured: np.ndarray, predicted: np.ndarray) -> dict[str, str]:
-    """Return why a gene has no correlation on a slide, for those that have none."""
+    """Return the genes that have no correlation on a slide, each with the reason."""
     absent, constant = np.isnan(measured).any(axis=0), ~varies(measured)
     flat = ~varies(predicted)
     return {
@@ -177,14 +177,14 @@ def paint(
 ) -> dict:
     """Return measured and predicted expression of the best and worst genes on one slide.
 
-    The slide is the test slide with the most spots, `PAINTED_SPOTS` at most; of equal ones the
-    first by name.
+    The slide is the test slide with the most spots, but at most `PAINTED_SPOTS`; of slides with
+    equal numbers the first by name.
 
     Returns
     -------
     dict
         ``slide``, ``x``, ``y``, and under ``genes``, best first: ``gene``, ``pearson``,
-        ``measured`` and ``predicted``. Empty where no gene has a correlation.
+        ``measured`` and ``predicted``. Empty if no gene has a correlation.
     """
     candidates = [
         (fold, slide, facts)

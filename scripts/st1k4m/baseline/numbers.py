@@ -1,4 +1,4 @@
-"""Results as JSON: every number, and what made it."""
+"""Read and write results as JSON, with the versions that made them."""
 
 import json
 import platform
@@ -10,7 +10,7 @@ import numpy as np
 
 from st1k4m.run.outputs import write_text
 
-#: Packages whose versions may move a number.
+#: Packages whose versions may change a number.
 PACKAGES = ("numpy", "scipy", "scikit-learn", "anndata", "h5py")
 
 
@@ -20,7 +20,7 @@ def versions() -> dict[str, str]:
 
 
 def write_json(path: str | Path, value: dict) -> None:
-    """Write numbers as JSON, whole or not at all; what is not a number is null."""
+    """Write numbers as JSON, whole or not at all; NaN and infinity become null."""
     text = json.dumps(_plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     write_text(path, text + "\n")
 
@@ -31,7 +31,7 @@ def read_json(path: str | Path) -> dict:
 
 
 def numbers(values: list) -> np.ndarray:
-    """Return a list of JSON as float64; null is NaN."""
+    """Return a list of JSON as a float64 array; null becomes NaN."""
     return np.array([np.nan if value is None else value for value in values], np.float64)
 
 

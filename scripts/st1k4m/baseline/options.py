@@ -1,6 +1,6 @@
-"""The options of a baseline: what the configuration says under ``baselines``, checked.
+"""Read and check the options of baselines: the configuration's section ``baselines``.
 
-Imported while Snakemake parses, so it stays with the standard library.
+Standard library only, because Snakemake imports it at parse time.
 """
 
 from collections.abc import Mapping
@@ -9,28 +9,28 @@ from dataclasses import asdict, dataclass
 from st1k4m.baseline.encoder_names import PIXELS, folders_of
 from st1k4m.errors import ConfigError
 
-#: What is measured of an encoder; ``ridge`` always is.
+#: Tasks with which an encoder is measured; ``ridge`` is always included.
 TASKS = ("ridge", "probe", "clusters")
 
 
 @dataclass(frozen=True)
 class ContrastiveOptions:
-    """The recipe; the defaults are the authors'.
+    """The recipe of the contrastive training; the defaults are the authors'.
 
     Attributes
     ----------
     image
         A ``timm:`` or ``hf:`` encoder, which is trained further.
     dimensions
-        Of the space in which tiles and expression meet.
+        Dimensions of the joint space of tiles and expression.
     batch, epochs
-        Pairs a step, and passes over the training pairs.
+        Pairs per step, and passes over the training pairs.
     learning_rate, weight_decay
-        Of Adam.
+        Options of Adam.
     checkpoint_steps
         Steps between two checkpoints.
     seed
-        Of the new layers' weights and of the order of the pairs.
+        Seed of the new layers' weights and of the order of the pairs.
     """
 
     image: str = "hf:openai/clip-vit-base-patch32"
@@ -52,29 +52,30 @@ class ContrastiveOptions:
 
 @dataclass(frozen=True)
 class BaselineOptions:
-    """What one baseline is.
+    """The options of one baseline.
 
     Attributes
     ----------
     split, panel
-        Names under ``splits`` and ``panels``. Of the panel the slides and the method are used: the
-        genes are chosen in each fold from its training slides.
+        Names under ``splits`` and ``panels``. The panel gives the slides and the method; the genes
+        are chosen in each fold from its training slides.
     encoders
-        As configured, with the floor `pixels` in front.
+        As configured, with `pixels` as the first one.
     tasks
-        Of `TASKS`.
+        Some of `TASKS`.
     hest_genes
-        Genes of the protocol ``hest``.
+        Number of genes of the protocol ``hest``.
     max_spots
-        At most so many spots of a slide, drawn at random; None for all.
+        Largest number of spots of a slide, drawn at random; None for all.
     bootstrap
-        How often groups are drawn for an interval.
+        Number of draws of groups for an interval.
     seed
-        Of every draw.
+        Seed of every draw.
     contrastive
         The contrastive recipe; None to leave it out.
     train
-        Parts of the split that the contrastive model trains on: those that the panel is from.
+        Parts of the split on which the contrastive model trains: the parts from which the panel was
+        chosen.
     """
 
     split: str
@@ -103,20 +104,21 @@ class BaselineOptions:
 def read_baselines(
     baselines: Mapping[str, Mapping], splits: Mapping, panels: Mapping[str, Mapping]
 ) -> dict[str, BaselineOptions]:
-    """Check what the configuration says of every baseline.
+    """Read and check the options of every baseline.
 
     Parameters
     ----------
     baselines
         The section, by name; the schema has checked keys and types.
     splits, panels
-        The sections that baselines refer to.
+        The sections to which baselines refer.
 
     Raises
     ------
     ConfigError
-        Names that are not configured, encoders that are not of a known kind, or a contrastive
-        training whose panel was not chosen from some parts of the split; all in one message.
+        A split or panel is not configured, an encoder is not of a known kind, or the panel of a
+        contrastive training was not chosen from some parts of the split; one message lists all
+        faults.
     """
     found, faults = {}, []
     for name, section in baselines.items():
@@ -134,7 +136,7 @@ def _read(section: Mapping, splits: Mapping, panels: Mapping[str, Mapping]) -> B
     for key, known in (("split", splits), ("panel", panels)):
         if section[key] not in known:
             there = ", ".join(known) or "none"
-            raise ConfigError(f"{key}: {section[key]!r} is not under {key}s; there is {there}")
+            raise ConfigError(f"{key}: {section[key]!r} is not under {key}s, which has {there}")
     encoders = [PIXELS, *(name for name in section.get("encoders", ()) if name != PIXELS)]
     tasks = [task for task in TASKS if task == "ridge" or task in section.get("tasks", ())]
     given = {
@@ -149,8 +151,8 @@ def _read(section: Mapping, splits: Mapping, panels: Mapping[str, Mapping]) -> B
         train = tuple(str(part) for part in chosen.get("part", ()))
         if chosen.get("split") != section["split"] or not train:
             raise ConfigError(
-                f"contrastive: panel {section['panel']} must be chosen from the parts that are "
-                f"trained on; give it train: {{split: {section['split']}, part: [...]}}"
+                f"contrastive: panel {section['panel']} must be chosen from the training parts of "
+                f"the split; give it train: {{split: {section['split']}, part: [...]}}"
             )
     return BaselineOptions(
         section["split"],

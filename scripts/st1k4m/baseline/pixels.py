@@ -1,13 +1,13 @@
-"""Features of a tile without a trained model: statistics of its colours and of its texture.
+"""Compute features of a tile without a trained model: statistics of its colours and texture.
 
-They are the floor that a trained encoder must beat: they see little more than the stain.
+They describe little more than the stain, so a trained encoder should have better scores.
 """
 
 import cv2
 import numpy as np
 
-#: A tile is brought to this side first, so that its texture is measured at the same scale whatever
-#: its size in pixels; 64 px of the usual 112 um are 1.75 um, about a third of a nucleus.
+#: A tile is first resized to this side in pixels, so its texture is measured at the same scale for
+#: any size. A pixel of a tile of 112 um is then 1.75 um, about a third of a nucleus.
 SIDE = 64
 QUANTILES = (5, 25, 50, 75, 95)
 #: Optical densities of haematoxylin and eosin in red, green and blue (Ruifrok and Johnston,
@@ -23,7 +23,7 @@ TRANSFORM = f"resized to {SIDE} px; colours and densities scaled to about 0 to 1
 
 
 def embed(tiles: np.ndarray) -> np.ndarray:
-    """Describe tiles by their colours and texture.
+    """Compute the features of tiles from their colours and texture.
 
     Parameters
     ----------
@@ -33,10 +33,10 @@ def embed(tiles: np.ndarray) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        ``(n, DIMENSIONS)`` float32, each tile by itself: mean, deviation and quantiles of red,
-        green, blue, saturation, haematoxylin and eosin; the share of pixels above each of
+        ``(n, DIMENSIONS)`` float32, for each tile alone: mean, deviation and quantiles of red,
+        green, blue, saturation, haematoxylin and eosin; the fraction of pixels above each of
         `NUCLEAR`; at three scales, halved each time, mean and deviation of the gradient and the
-        deviation of the Laplacian of the grey picture. All are about 0 to 1.
+        deviation of the Laplacian of the grey image. All are about 0 to 1.
     """
     features = np.empty((len(tiles), DIMENSIONS), np.float32)
     for row, tile in enumerate(tiles):
@@ -71,8 +71,8 @@ def _describe(tile: np.ndarray) -> np.ndarray:
 def _texture(tile: np.ndarray) -> list[float]:
     """Return gradient and Laplacian statistics of `SCALES` scales.
 
-    Filters run on whole numbers: OpenCV's floats differ in the last digit with where in the memory
-    a tile happens to lie.
+    Filters run on integers, because the last digit of OpenCV's floats depends on the memory
+    alignment of a tile.
     """
     grey = cv2.cvtColor(tile, cv2.COLOR_RGB2GRAY)
     found = []
@@ -88,7 +88,7 @@ def _texture(tile: np.ndarray) -> list[float]:
 
 
 def _unmixing() -> np.ndarray:
-    """Return the matrix (2, 3) from optical densities in RGB to those of the two stains."""
+    """Return the matrix (2, 3) from optical densities in RGB to densities of the two stains."""
     stains = STAINS / np.linalg.norm(STAINS, axis=1, keepdims=True)
     third = np.cross(*stains)
     full = np.vstack([stains, third / np.linalg.norm(third)])

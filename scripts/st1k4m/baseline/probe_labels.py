@@ -1,8 +1,8 @@
-"""How well a linear classifier predicts pathologists' labels from an encoder's features.
+"""Measure how well a linear classifier predicts pathologists' labels from an encoder's features.
 
 The dataset's authors draw training, validation and test spots at random from all slides of a study
-(their note 07), so that a test spot lies among training spots of its own slide. Here the same
-classifier is also tested on slides and on studies that it was not trained on.
+(their note 07), so the neighbours of a test spot are training spots. Here the same classifier is
+also tested on slides and studies that were not used for training.
 """
 
 import logging
@@ -18,12 +18,12 @@ from st1k4m.baseline.targets import Targets, read_targets
 
 log = logging.getLogger(__name__)
 
-#: Of the authors' note 07.
+#: Penalties, seeds, fractions and iterations of the authors' note 07.
 ALPHAS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
 SEEDS = range(5)
 SHARES = (0.8, 0.1)
 ITERATIONS = 10_000
-#: Folds at most where slides or studies are left out.
+#: Largest number of folds when slides or studies are left out.
 FOLDS = 5
 #: Protocols: the authors', by slide or patient within a study, and by study.
 AUTHORS, BY_SLIDE, BY_STUDY = "authors", "held_out_slides", "held_out_studies"
@@ -32,12 +32,12 @@ AUTHORS, BY_SLIDE, BY_STUDY = "authors", "held_out_slides", "held_out_studies"
 def probe_labels(
     targets: str | Path, features: dict[str, str | Path], scores: str | Path, *, encoder: str
 ) -> None:
-    """Probe an encoder on every study that has labels, by the three protocols.
+    """Probe an encoder on every study that has labels, with the three protocols.
 
     Parameters
     ----------
     targets
-        What ``collect_targets`` wrote.
+        The file that ``collect_targets`` wrote.
     features
         The features of each slide by this encoder.
     scores
@@ -48,7 +48,7 @@ def probe_labels(
     Raises
     ------
     SlideError
-        As `read_all` and `stack`.
+        See `read_all` and `stack`.
     """
     found = read_targets(targets)
     read = read_all(found, features, encoder)
@@ -81,15 +81,15 @@ def probe_study(targets: Targets, matrix: np.ndarray, study: str) -> dict:
     matrix
         Their features, ``(spots, d)``.
     study
-        One with two or more labels.
+        A study with two or more labels.
 
     Returns
     -------
     dict
         ``study``, ``tissue``, ``labels`` (spots by label) and ``protocols``: by protocol ``unit``,
-        ``alpha`` and ``folds``, each with ``test``, ``macro_f1`` and the labels that only the test
-        part has (``unseen``), which the classifier cannot know and which count as wrong. A protocol
-        for which there are too few slides or studies is left out.
+        ``alpha`` and ``folds``. A fold has ``test``, ``macro_f1`` and ``unseen``: labels that only
+        the test part has; the classifier cannot know them, so they count as wrong. A protocol is
+        left out if there are too few slides or studies for it.
     """
     slide = targets.spots["slide"].to_numpy()
     label = targets.spots["label"].to_numpy()
@@ -127,13 +127,13 @@ def _is_labelled(targets: Targets, study: str) -> bool:
 
 
 def _units(targets: Targets, slide: np.ndarray) -> tuple[str, np.ndarray]:
-    """Return what is left out within a study: its patients if all are known, else its slides."""
+    """Return the units left out within a study: its patients if all are known, else its slides."""
     patient = targets.slides["patient"][slide].to_numpy()
     return ("patient", patient) if (patient != "").all() else ("slide", slide)
 
 
 def _probe_random_spots(features: np.ndarray, labels: np.ndarray) -> dict:
-    """Probe as the authors do: random spots, the penalty by its mean F1 on validation spots."""
+    """Probe as the authors do: random spots; choose the penalty by mean F1 on validation spots."""
     divided = []
     for seed in SEEDS:
         order = np.random.default_rng(seed).permutation(len(labels))
@@ -171,7 +171,7 @@ def _probe_random_spots(features: np.ndarray, labels: np.ndarray) -> dict:
 def _probe_folds(
     features: np.ndarray, labels: np.ndarray, units: np.ndarray, folds: Iterable
 ) -> dict:
-    """Probe on units left out; the penalty of each fold is chosen by leaving out training units."""
+    """Probe on left-out units; choose the penalty of each fold by leaving out training units."""
     done = []
     for train, test in folds:
         alpha = _choose_alpha(features[train], labels[train], units[train])
@@ -193,7 +193,7 @@ def _probe_folds(
 
 
 def _choose_alpha(features: np.ndarray, labels: np.ndarray, units: np.ndarray) -> float:
-    """Return the penalty with the best mean F1 on units left out; of one unit, on random spots."""
+    """Return the penalty with the best mean F1 on left-out units, or spots if there is one unit."""
     several = len(set(units)) > 1
     folds = _leave_out(units if several else np.arange(len(units)) % FOLDS)
     scores = {
@@ -233,10 +233,10 @@ def _fit(features: np.ndarray, labels: np.ndarray, alpha: float, seed: int):
 
 
 def score_f1(labels: np.ndarray, predicted: np.ndarray) -> float:
-    """Return the macro F1: the mean over the labels that occur in the part that is tested.
+    """Return the macro F1: the mean over the labels that occur in the test part.
 
-    scikit-learn's default would also average over labels that were only predicted, so that a part
-    with few labels is punished twice for one spot.
+    scikit-learn's default also averages over labels that were only predicted; then one wrong spot
+    lowers the score of a part with few labels twice.
     """
     from sklearn.metrics import f1_score
 

@@ -1,6 +1,6 @@
-"""Ridge regression of expression on features, as HEST's benchmark does it and as it should be done.
+"""Ridge regression of expression on features, with HEST's protocol and with a clean one.
 
-scikit-learn does the work; what differs between the two is which numbers are learned from what.
+Both use scikit-learn; they differ in the data from which each number is learned.
 """
 
 from dataclasses import dataclass
@@ -9,32 +9,33 @@ import numpy as np
 
 from st1k4m.baseline.scores import correlate, mean_of
 
-#: Of HEST's benchmark (src/hest/bench/trainer.py and benchmark.py, commit afd42c3).
+#: Values of HEST's benchmark (src/hest/bench/trainer.py and benchmark.py, commit afd42c3).
 COMPONENTS = 256
 HEST_ALPHA = 100.0
 HEST_ITERATIONS = 1000
 HEST_SEED = 1
-#: Penalties that are tried, each times the number of training spots, which makes it a share of the
-#: features' own variance.
+#: Penalties to try. Each is multiplied by the number of training spots, so it is relative to the
+#: variance of the features.
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-#: Parts of the training slides for choosing the penalty.
+#: Largest number of folds of the training slides for the choice of the penalty.
 VALIDATION_FOLDS = 5
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What a ridge predicts for the test spots.
+    """The predictions of a ridge for the test spots.
 
     Attributes
     ----------
     predicted
         float64 ``(n, genes)``.
     dimensions
-        Principal components that were used.
+        Number of principal components.
     alpha
         scikit-learn's penalty.
     validated_by
-        What the penalty was chosen over: ``group``, ``slide``, or ``recipe`` where it is stated.
+        Unit of the cross-validation that chose the penalty: ``group`` or ``slide``; ``recipe`` if
+        the recipe states the penalty.
     """
 
     predicted: np.ndarray
@@ -46,8 +47,8 @@ class Fit:
 def fit_hest(train: np.ndarray, target: np.ndarray, test: np.ndarray) -> Fit:
     """Predict expression as HEST's benchmark does.
 
-    Features are standardised and brought to `COMPONENTS` principal components, both learned from
-    the training spots; the ridge has no intercept, though the target is not centred, and
+    Features are standardised and reduced to `COMPONENTS` principal components; both are learned
+    from the training spots. The ridge has no intercept, although the target is not centred, and
     ``alpha = 100 / (components x genes)``.
 
     Parameters
@@ -60,8 +61,8 @@ def fit_hest(train: np.ndarray, target: np.ndarray, test: np.ndarray) -> Fit:
     from sklearn.linear_model import Ridge
     from threadpoolctl import threadpool_limits
 
-    # lsqr stops at a tolerance of 1e-4, at a step that rounding decides where features are alike:
-    # with another number of cores a gene's correlation moved by 0.004. So one core, always.
+    # lsqr stops at a tolerance of 1e-4. If features are similar, rounding decides at which step:
+    # with another number of cores a gene's correlation changed by 0.004. So always use one core.
     with threadpool_limits(1):
         train, test = reduce_features(train, test)
         alpha = HEST_ALPHA / (train.shape[1] * target.shape[1])
@@ -85,24 +86,24 @@ def fit_clean(
 ) -> Fit:
     """Predict expression with an intercept and a penalty chosen within the training spots.
 
-    The penalty is the one whose predictions for groups left out correlate best with what was
-    measured, per slide and gene; where the training slides are all of one group, for slides left
-    out. Scaling and components are learned from all training spots, without looking at expression.
+    The chosen penalty has the best mean correlation, per slide and gene, of predictions for
+    left-out groups; for left-out slides if all training slides are of one group. Scaling and
+    components are learned from the features of all training spots, without expression.
 
     Parameters
     ----------
     train, test
         Features, ``(n, d)``.
     target
-        Expression of the training spots, ``(n, genes)``; NaN where a slide has no such gene.
+        Expression of the training spots, ``(n, genes)``; NaN if the slide does not have the gene.
     groups, slides
         Group and slide of each training spot.
 
     Raises
     ------
     ValueError
-        The training spots are of one slide alone, so that no penalty can be chosen; or a gene is
-        measured in none of them.
+        All training spots are of one slide, so no penalty can be chosen; or a gene was measured in
+        none of them.
     """
     train, test = reduce_features(train, test)
     target = np.asarray(target, np.float64)
@@ -112,16 +113,17 @@ def fit_clean(
     validated_by = "group" if len(set(groups)) > 1 else "slide"
     units = np.array(groups if validated_by == "group" else slides)
     if len(set(units)) < 2:
-        raise ValueError("the training part is one slide alone: no penalty can be chosen")
+        raise ValueError("the training part is a single slide, so no penalty can be chosen")
     penalty = _choose_penalty(train, target, units, np.array(slides))
     alpha = penalty * len(train)
     return Fit(_predict(train, target, test, penalty), train.shape[1], alpha, validated_by)
 
 
 def reduce_features(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Standardise features and bring them to their first principal components.
+    """Standardise features and reduce them to their first principal components.
 
-    Both are learned from ``train`` alone, `COMPONENTS` or as many as there are.
+    Both are learned from ``train`` only. There are `COMPONENTS` components, or fewer if ``train``
+    is smaller.
 
     Parameters
     ----------
@@ -158,7 +160,7 @@ def _choose_penalty(
             for slide in np.unique(slides[left_out]):
                 here = slides[left_out] == slide
                 scores[penalty].append(correlate(measured[here], predicted[here]))
-    # Of equal penalties, and where no correlation is defined, the strongest.
+    # If penalties are equally good, or no correlation is defined, take the strongest.
     means = [mean_of(np.concatenate(scores[penalty])) for penalty in PENALTIES]
     best = np.nanmax(means) if not np.isnan(means).all() else np.nan
     return max(
@@ -169,7 +171,7 @@ def _choose_penalty(
 
 
 def _predict(train: np.ndarray, target: np.ndarray, test: np.ndarray, penalty: float) -> np.ndarray:
-    """Fit genes that were measured in the same spots together, and predict them."""
+    """Predict ``test``; genes that were measured in the same spots are fitted together."""
     from sklearn.linear_model import Ridge
 
     predicted = np.empty((len(test), target.shape[1]))
@@ -183,5 +185,5 @@ def _predict(train: np.ndarray, target: np.ndarray, test: np.ndarray, penalty: f
 
 
 def _columns(predicted: np.ndarray) -> np.ndarray:
-    """Give a single gene's prediction its column back."""
+    """Return predictions as ``(n, genes)``, also for a single gene."""
     return predicted.reshape(len(predicted), -1)

@@ -1,7 +1,7 @@
-"""How well the pathologists' labels of a slide stand apart in an encoder's features.
+"""Measure how well an encoder's features separate the pathologists' labels of a slide.
 
-The dataset's authors score raw embeddings slide by slide (their note 08). Beside that the features
-are scaled and reduced as everywhere in the clean protocol, by what the other folds say.
+The dataset's authors score raw embeddings slide by slide (their note 08). In addition, the clean
+protocol scores features that are scaled and reduced; this is learned from the other folds.
 """
 
 import logging
@@ -18,19 +18,19 @@ log = logging.getLogger(__name__)
 
 METRICS = ("silhouette", "calinski_harabasz", "davies_bouldin")
 AUTHORS, CLEAN = "authors", "clean"
-#: Spots of a slide whose distances are all held at once by the silhouette: 20,000 are 3.2 GB.
+#: Largest number of spots of a silhouette, which has all distances in memory: 3.2 GB for 20,000.
 SILHOUETTE_SPOTS = 20_000
 
 
 def score_clusters(
     targets: str | Path, features: dict[str, str | Path], scores: str | Path, *, encoder: str
 ) -> None:
-    """Score every slide that has two or more labels, by both protocols.
+    """Score every slide that has two or more labels, with both protocols.
 
     Parameters
     ----------
     targets
-        What ``collect_targets`` wrote.
+        The file that ``collect_targets`` wrote.
     features
         The features of each slide by this encoder.
     scores
@@ -81,7 +81,7 @@ def score_fold(targets: Targets, matrix: np.ndarray, fold: Fold) -> dict[str, di
 def measure(features: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Return `METRICS` of features ``(n, d)`` and their labels ``(n,)``.
 
-    Silhouettes of more than `SILHOUETTE_SPOTS` spots are measured on so many, drawn at random.
+    For the silhouette at most `SILHOUETTE_SPOTS` spots are drawn at random.
     """
     from sklearn import metrics
 

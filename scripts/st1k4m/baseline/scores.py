@@ -1,8 +1,8 @@
-"""Correlation, errors, and intervals over groups."""
+"""Compute correlations, means over groups, and intervals over groups."""
 
 import numpy as np
 
-#: A column varies if its range exceeds this share of its largest value: more than rounding.
+#: A column varies if its range exceeds this fraction of its largest value: more than rounding.
 _ROUNDING = 1e-12
 
 
@@ -20,7 +20,7 @@ def correlate(measured: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     measured, predicted
-        ``(n, genes)`` floats. A column that is NaN throughout was not measured.
+        ``(n, genes)`` floats. A column of NaN was not measured.
 
     Returns
     -------
@@ -38,21 +38,21 @@ def correlate(measured: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 
 
 def mean_of(values: np.ndarray) -> float:
-    """Return the mean of those values that are not NaN; NaN if there are none."""
+    """Return the mean of the values that are not NaN; NaN if there are none."""
     values = np.asarray(values, np.float64)
     values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) else float("nan")
 
 
 def mean_over_groups(values: np.ndarray, groups: list[str]) -> dict[str, float]:
-    """Return the mean of each group's values; groups without a value that is not NaN are left out.
+    """Return the mean of each group's values; groups with NaN only are left out.
 
     Parameters
     ----------
     values
-        ``(n,)``, a value a slide.
+        ``(n,)``, one value per slide.
     groups
-        The group of each: a patient, a study.
+        The group of each slide: a patient or a study.
     """
     labels = np.array(groups, dtype=object)
     means = {group: mean_of(values[labels == group]) for group in sorted(set(groups))}
@@ -63,23 +63,24 @@ def interval(means: list[float], draws: int, seed: int) -> tuple[float, float]:
     """Return the 95 % bootstrap interval of a mean over groups.
 
     Groups are drawn with replacement, because spots of a slide and slides of a patient are not
-    independent. With few groups the plain percentiles are too narrow (they cover 80 % instead of
-    95 with five groups), so they are moved outwards by what Student's t says: the expanded
-    percentile interval (Hesterberg, The American Statistician 69:371, 2015).
+    independent. With few groups the plain percentiles are too narrow (with five groups they cover
+    80 % instead of 95 %). Therefore they are widened with Student's t: the expanded percentile
+    interval (Hesterberg, The American Statistician 69:371, 2015).
 
     Parameters
     ----------
     means
-        A value a group.
+        One value per group.
     draws
-        How often to draw.
+        Number of draws.
     seed
-        Of the draws.
+        Seed of the draws.
 
     Returns
     -------
     tuple of float
-        Low and high; NaN with fewer than two groups, which say nothing of how groups differ.
+        Low and high; NaN with fewer than two groups, because one group does not show how groups
+        differ.
     """
     number = len(means)
     if number < 2:

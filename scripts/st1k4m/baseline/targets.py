@@ -1,4 +1,4 @@
-"""What a baseline predicts: the spots of its slides with their counts, labels and folds."""
+"""The targets of a baseline: the spots of its slides with their counts, labels and folds."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from st1k4m.errors import ConfigError
 from st1k4m.run.outputs import atomic
 
 PARTS = ("train", "val", "test")
-#: Of the table of slides, as texts; an unknown one is empty.
+#: Columns of the table of slides, as texts; unknown values are empty.
 SLIDE_COLUMNS = ("tech", "species", "tissue", "study", "patient", "part", "group")
 
 
@@ -33,18 +33,18 @@ class Targets:
     slides
         `SLIDE_COLUMNS` by slide.
     spots
-        By spot id: ``slide``; ``total``, the spot's counts over all its slide's genes; ``label`` of
-        the pathologist, empty for none; ``x``, ``y`` in pixels of the image.
+        By spot id: ``slide``; ``total``, the spot's counts over all genes of its slide; ``label``
+        of the pathologist, empty for none; ``x``, ``y`` in pixels of the image.
     genes
-        Names, in the columns' order.
+        Names, in the order of the columns.
     counts
-        ``(spots, genes)`` int32 CSR. A gene that the slide does not have is empty, see `present`.
+        ``(spots, genes)`` int32 CSR. Genes that the slide does not have are 0; see `present`.
     present
         bool ``(genes, slides)``: whether the slide has the gene.
     panels
-        Genes by protocol and fold: ``hest`` under the name ``all``, ``clean`` under each fold's.
+        Genes by protocol and fold: of ``hest`` under ``all``, of ``clean`` under each fold's name.
     about
-        How it was made, for the record.
+        How the targets were made: plain values for JSON.
     """
 
     slides: pd.DataFrame
@@ -70,8 +70,8 @@ class Targets:
     def normalised(self, rows: np.ndarray, genes: list[str], total: float) -> np.ndarray:
         """Return log1p of counts normalised to ``total``, float64 ``(rows, genes)``.
 
-        A spot's counts are divided by its total over all genes of its slide, not of the panel
-        alone. NaN where the slide does not have the gene: absent is not zero.
+        A spot's counts are divided by its total over all genes of its slide, not only of the panel.
+        If the slide does not have a gene, the value is NaN, because not measured is not zero.
         """
         totals = self.spots["total"].to_numpy()[rows]
         scale = np.divide(total, totals, out=np.zeros(len(rows)), where=totals > 0)
@@ -99,13 +99,13 @@ def find_folds(parts: dict[str, str]) -> list[Fold]:
     Returns
     -------
     list of Fold
-        One a fold, tested on it and trained on all others; or the one fold ``test``, trained on
-        ``train`` and ``val``, whose penalties are chosen by groups within both.
+        One for each fold, tested on it and trained on all other folds; or only the fold ``test``,
+        trained on ``train`` and ``val``, where penalties are chosen by groups within both.
 
     Raises
     ------
     ConfigError
-        A part that is needed has no slide.
+        A fold has no training slide or no test slide.
     """
     found = sorted(set(parts.values()), key=lambda part: (len(part), part))
     tested = ["test"] if set(found) <= set(PARTS) else found
@@ -137,7 +137,7 @@ def read_slides(slides: str | Path, split: str | Path, selected: list[str]) -> p
     split
         ``collection/splits/{name}.tsv``: slide, part, group.
     selected
-        The slides that the panel selects. Those that the split leaves out are left out.
+        The slides that the panel selects. Slides that are not in the split are left out.
 
     Returns
     -------
@@ -156,7 +156,7 @@ def read_slides(slides: str | Path, split: str | Path, selected: list[str]) -> p
     if joined.empty:
         raise ConfigError(
             f"none of the {len(selected)} slides that the panel selects is in {split}; "
-            "compare the panel's select with what the split holds out"
+            "compare the panel's select with the slides that the split leaves out"
         )
     return joined
 
@@ -218,5 +218,7 @@ def _read_table(path: str | Path, columns: tuple[str, ...]) -> pd.DataFrame:
     table = pd.read_csv(path, sep="\t", comment="#", dtype=str, keep_default_na=False)
     lacking = [name for name in columns if name not in table.columns]
     if lacking:
-        raise ConfigError(f"{path} has no column {', '.join(lacking)}; let the workflow remake it")
+        raise ConfigError(
+            f"{path} has no column {', '.join(lacking)}; remove the file and run again"
+        )
     return table

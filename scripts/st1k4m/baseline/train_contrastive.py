@@ -1,7 +1,7 @@
-"""Bring tiles and expression of the same spot together, as the dataset's authors do.
+"""Train a joint embedding of tiles and expression, as the dataset's authors do.
 
-Their recipe (notes 05 and 06, model_st.py of commit 856ea13), on a split: trained on its training
-parts, and measured on slides of studies that the model has not seen.
+It is their recipe (notes 05 and 06, model_st.py of commit 856ea13) with a split: the model is
+trained on some parts of the split, and measured on slides of the other parts.
 """
 
 import hashlib
@@ -23,9 +23,9 @@ from st1k4m.run.outputs import atomic
 log = logging.getLogger(__name__)
 
 RANKS = (1, 5, 10, 50)
-#: Spots of a slide among which a tile's own expression is looked for.
+#: Largest number of spots of a slide among which a tile's own expression is searched.
 POOL = 1000
-#: Logarithm of the scale of similarities at the start: 1 / 0.07, as CLIP's.
+#: Logarithm of the initial scale of similarities: 1 / 0.07, as in CLIP.
 LOGIT_SCALE = float(np.log(1 / 0.07))
 
 
@@ -48,17 +48,17 @@ def train_contrastive(
     results
         The folder of products.
     checkpoint
-        Where the state of the training is kept; a run that was killed goes on from it. One made
-        with another recipe or from other pairs is not used.
+        File of the training's state; after a killed run the training resumes from it. A checkpoint
+        of another recipe or of other pairs is not used.
     scores
-        JSON: by held-out slide, the share of tiles whose own expression is among the nearest 1, 5,
-        ... of `POOL` spots at most, and what chance would find.
+        JSON: by held-out slide, the fraction of tiles whose own expression is among the nearest 1,
+        5, ... of at most `POOL` spots, and the fraction that is expected by chance.
     split, panel
-        Names in the collection. The panel must be chosen without the parts held out.
+        Names in the collection. The panel must be chosen without the held-out parts.
     slides
-        Those that the panel selects.
+        The slides that the panel selects.
     train
-        Parts of the split; all others are held out.
+        Training parts of the split; all other parts are held out.
     options
         The recipe.
     threads
@@ -86,7 +86,7 @@ def train_contrastive(
         if not found:
             raise ConfigError(
                 f"the {what} parts of split {split} have none of the {len(wanted)} slides of panel "
-                f"{panel}; its train must name some parts of the split, and not all"
+                f"{panel}; set the panel's train to some parts of the split, but not to all parts"
             )
     pairs = collection.pairs(slides=trained, panel=panel, size=image.side, over="panel")
     identity = {
@@ -160,20 +160,20 @@ def fit(
     identity: dict,
     after_step: Callable[[int], None] = lambda step: None,
 ) -> tuple[Any, list[float]]:
-    """Train the towers, going on from the checkpoint if there is one of the same training.
+    """Train the towers; resume from the checkpoint if it is of the same training.
 
     Parameters
     ----------
     pairs
-        Of `Collection.pairs`.
+        The training pairs, from `Collection.pairs`.
     image
         The image tower.
     options
         The recipe.
     checkpoint
-        Where the state is kept.
+        File of the training's state.
     identity
-        What makes another training of it.
+        Values that identify the training: with other values a checkpoint is not used.
     after_step
         Called with the number of steps done.
 
@@ -206,7 +206,7 @@ def fit(
         loader.load_state_dict(state["loader"])
         torch.set_rng_state(state["random"])
         step, losses = state["step"], state["losses"]
-        log.info("going on after step %d, in epoch %d", step, loader.epoch)
+        log.info("resuming after step %d, in epoch %d", step, loader.epoch)
 
     def keep() -> None:
         state = {
@@ -239,9 +239,9 @@ def fit(
 
 
 def contrast(model: Any, batch: dict) -> Any:
-    """Return the symmetric cross-entropy of a batch: each tile finds its expression, and back.
+    """Return the symmetric cross-entropy of a batch: tile to expression and expression to tile.
 
-    What was not measured is 0 in ``expression`` and so adds nothing to the linear layer.
+    Genes that were not measured are set to 0, so they add nothing to the linear layer.
     """
     import torch
 
@@ -259,12 +259,12 @@ def fill_absent(batch: dict) -> np.ndarray:
 
 
 def measure_retrieval(model: Any, pairs: Any, options: ContrastiveOptions) -> dict:
-    """Look for the expression of each tile among that of the slide's other spots.
+    """Search the expression of each tile among the expression of the slide's spots.
 
     Returns
     -------
     dict
-        ``spots`` that were looked among, and by rank ``recall`` and ``chance``.
+        ``spots``: number of spots searched; by rank ``recall`` and ``chance``.
     """
     import torch
 
@@ -288,7 +288,7 @@ def measure_retrieval(model: Any, pairs: Any, options: ContrastiveOptions) -> di
 
 
 def find_recall(tiles: np.ndarray, genes: np.ndarray) -> dict[int, float]:
-    """Return the share of tiles whose own expression is among the nearest, by rank.
+    """Return the fraction of tiles whose own expression is among the nearest, by rank.
 
     Parameters
     ----------
@@ -298,8 +298,8 @@ def find_recall(tiles: np.ndarray, genes: np.ndarray) -> dict[int, float]:
     Returns
     -------
     dict
-        A share for each of `RANKS`. Of equal similarities a spot's own counts as the last, so that
-        a model that says the same of every spot finds nothing.
+        A fraction for each of `RANKS`. Among equal similarities the own expression counts as the
+        last, so a model with the same output for every spot finds nothing.
     """
     similar = tiles @ genes.T
     own = np.diagonal(similar)[:, None]
