@@ -251,7 +251,7 @@ def test_an_image_of_another_size_is_refused(make_finished, write, tmp_path):
 
     finished = make_finished("S")
     Image.new("RGB", (301, 200)).save(finished.image)
-    with pytest.raises(SlideError, match="301 x 200 pixels, where the slide's record says 300"):
+    with pytest.raises(SlideError, match="301 x 200 pixels, but the slide's record states 300"):
         write(finished, image=finished.image)
     assert not (tmp_path / "store.zarr").exists()
 

@@ -1,4 +1,4 @@
-"""The card of the collection, with the head that the Hugging Face hub reads."""
+"""Write the card of the collection, with the YAML head that the Hugging Face hub reads."""
 
 import itertools
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ SIZES = (
     ("1M<n<10M", 1e7),
     ("10M<n<100M", 1e8),
 )
-"""Size categories of the hub, each with the number of samples it ends before."""
+"""Size categories of the hub, each with the upper bound of samples, excluded."""
 
 PRODUCTS = (
     ("anndata", "`anndata/{slide}.h5ad`", "counts, normalised expression, positions, pictures"),
@@ -27,24 +27,24 @@ PRODUCTS = (
     ("spatialdata", "`spatialdata/{slide}.zarr`", "images, shapes and table, with micrometres"),
     ("overlay", "`overlay/{slide}.jpg`", "the spots drawn over the image"),
 )
-"""Folder, path and content of what there is of a slide."""
+"""Folder, path and content of each product of a slide."""
 
 
 def make_card(contents: Contents, options: CardOptions) -> str:
-    """Write the card.
+    """Return the text of the card.
 
     Parameters
     ----------
     contents
-        What the results hold.
+        The contents of the results.
     options
-        What the configuration says of the collection.
+        The configuration's ``card``.
 
     Returns
     -------
     str
         Markdown with a head of YAML. Paths are relative to the folder of the results, because that
-        folder is what is uploaded.
+        folder is uploaded.
     """
     head = yaml.safe_dump(_head(contents, options), sort_keys=False, allow_unicode=True, width=100)
     parts = [
@@ -64,7 +64,7 @@ def make_card(contents: Contents, options: CardOptions) -> str:
 
 
 def describe(contents: Contents) -> str:
-    """Return what the collection is, in a few sentences."""
+    """Return a description of the collection in a few sentences."""
     found = contents.summary["found"]
     sources = " and ".join(dict.fromkeys(itertools.starmap(_source, contents.sources)))
     return (
@@ -76,7 +76,7 @@ def describe(contents: Contents) -> str:
 
 
 def _source(name: str, revision: str) -> str:
-    """Say in words where slides come from; a path of this machine tells others nothing."""
+    """Return the source of slides in words; a path of this machine is not useful to others."""
     if name.startswith("hf://"):
         repository = name.removeprefix("hf://datasets/").partition("@")[0]
         return f"https://huggingface.co/datasets/{repository} at revision {revision}"
@@ -100,9 +100,9 @@ def _head(contents: Contents, options: CardOptions) -> dict:
 
 
 def _configs(contents: Contents) -> Iterable[dict]:
-    """Give the tables that the hub's viewer and `datasets.load_dataset` can open by name.
+    """Yield the tables that the hub's viewer and `datasets.load_dataset` can open by name.
 
-    Both take one format for all of a folder: parquet. Shards in tars are opened by themselves.
+    Both read only one format in a folder: parquet. Shards in tars are opened separately.
     """
     paths = {"slides": croissant.SLIDES, "pairs": "ledger/*.parquet"}
     if contents.splits:
@@ -232,6 +232,6 @@ def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Escape what Markdown would take for markup in a text of the data."""
+    """Escape the characters of a text that Markdown reads as markup."""
     text = " ".join(text.split())
     return "".join(f"\\{c}" if c in "\\`*_{}[]<>|#$" else c for c in text)

@@ -1,4 +1,4 @@
-"""Checksums of the results, in the form that ``sha256sum -c`` reads."""
+"""Read and write checksums of the results in the format of ``sha256sum -c``."""
 
 import hashlib
 import os
@@ -18,9 +18,9 @@ class File:
     Attributes
     ----------
     path
-        Below the folder of the results, with ``/``.
+        Relative to the folder of the results, with ``/``.
     sha256
-        Of its content, in hexadecimal.
+        Checksum of its content, 64 hexadecimal digits.
     """
 
     path: str
@@ -35,17 +35,17 @@ def hash_products(root: str | Path, products: Iterable[str | Path], sums: str | 
     root
         The folder of the results.
     products
-        Files below it, and folders: of a folder every file that it holds.
+        Files below it, and folders, which stand for all their files.
     sums
-        Where to write.
+        The file to write.
     """
     write_sums(sums, [hash_file(root, path) for path in list_files(products)])
 
 
 def list_files(products: Iterable[str | Path]) -> list[Path]:
-    """Return the files among ``products`` and within the folders among them, in order.
+    """Return the files among ``products`` and in the folders among them, sorted.
 
-    Left out is what the engine leaves in a folder to mark its time.
+    Snakemake's marker file of a folder's time is left out.
     """
     files = set()
     for product in map(Path, products):
@@ -58,14 +58,14 @@ def list_files(products: Iterable[str | Path]) -> list[Path]:
 
 
 def hash_file(root: str | Path, path: str | Path) -> File:
-    """Return a file with the checksum of its content."""
+    """Return the path relative to ``root`` and the checksum of a file."""
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return File(Path(path).relative_to(root).as_posix(), digest)
 
 
 def write_sums(path: str | Path, files: Iterable[File]) -> None:
-    """Write checksums, one line a file, by name; whole or not at all."""
+    """Write checksums, one line per file, sorted by path; whole or not at all."""
     outputs.write_text(path, "".join(f"{file.sha256}  {file.path}\n" for file in sorted(files)))
 
 

@@ -1,4 +1,4 @@
-"""What a folder of results holds, gathered for the two descriptions of it."""
+"""Read the contents of a folder of results, for its two descriptions: card and Croissant."""
 
 import re
 import tarfile
@@ -21,11 +21,11 @@ class Table:
     Attributes
     ----------
     path
-        Below the folder of the results.
+        Relative to the folder of the results.
     head
         The comments at its head.
     rows
-        By column, all as text.
+        The rows, cells by column, all as text.
     """
 
     path: str
@@ -34,32 +34,32 @@ class Table:
 
     @property
     def columns(self) -> list[str]:
-        """Names of the columns; none if there is no row."""
+        """Names of the columns; empty if there is no row."""
         return list(self.rows[0]) if self.rows else []
 
     @classmethod
     def read(cls, root: Path, path: str | Path, columns: Iterable[str] = ()) -> "Table":
-        """Read a table below ``root``."""
+        """Read the table ``path``, below ``root``; ``columns`` are required."""
         head, rows = read_table(path, tuple(columns))
         return cls(Path(path).relative_to(root).as_posix(), head, rows)
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study, with what is known of its licence.
+    """A study and its licence.
 
     Attributes
     ----------
     name
         As in ``slides.tsv``.
     slides
-        How many of its slides are in the results.
+        Number of its slides in the results.
     pmids
-        Of its publications.
+        PubMed numbers of its publications.
     title
-        As the catalogue has it; empty if unknown.
+        As in the catalogue; empty if unknown.
     licence, licence_url, licence_source
-        Empty if unknown.
+        SPDX identifier, address of the text, and where the licence is stated; empty if unknown.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Study:
 
     @property
     def url(self) -> str:
-        """Where the study is: its series in GEO, or its publication; empty if unknown."""
+        """Address of the study: its series in GEO, or its publication; empty if unknown."""
         if re.fullmatch(r"GSE\d+", self.name):
             return f"https://www.ncbi.nlm.nih.gov/geo/query/acc.cgi?acc={self.name}"
         return f"https://pubmed.ncbi.nlm.nih.gov/{self.pmids[0]}" if self.pmids else ""
@@ -80,15 +80,15 @@ class Study:
 
 @dataclass(frozen=True)
 class Column:
-    """What every sample of a set of shards has under one name.
+    """A field of the samples of a set of shards.
 
     Attributes
     ----------
     kind
-        ``image``, ``integer``, ``number``, ``boolean``, ``text``, or ``bytes`` for what only the
-        name of a tar's member tells.
+        ``image``, ``integer``, ``number``, ``boolean``, ``text``, or ``bytes`` for a tar's member
+        of any other format.
     length
-        Of an array, 0 if it varies; None for a single value.
+        Length of an array, 0 if it varies; None for a single value.
     """
 
     kind: str
@@ -104,9 +104,9 @@ class Shards:
     name
         As configured.
     paths
-        Of the shards, below the folder of the results: tars of WebDataset, or parquet.
+        Paths of the shards relative to the folder of the results: tars of WebDataset, or parquet.
     columns
-        Of parquet by the column's name, of a tar by the ending of its members' names.
+        Fields of a sample: of parquet by column, of a tar by the ending of its members' names.
     """
 
     name: str
@@ -120,16 +120,24 @@ class Shards:
 
     @property
     def pattern(self) -> str:
-        """A pattern of all paths: shards lie in folders of the jobs that wrote them."""
+        """A glob pattern of all paths: shards may be in a folder for each job that wrote them."""
         below = len(Path(self.paths[0]).parts) - 3
         return f"shards/{self.name}/{'*/' * below}*{self.ending}"
 
     @classmethod
     def read(cls, root: Path, folder: Path) -> "Shards":
-        """Read what a folder of shards holds, from its first shard."""
+        """List a folder of shards; read the fields of a sample from the first shard.
+
+        Raises
+        ------
+        ConfigError
+            The folder has no shards.
+        """
         paths = sorted(path for path in folder.rglob("*") if path.suffix in (".tar", ".parquet"))
         if not paths:
-            raise ConfigError(f"{folder} holds neither .tar nor .parquet; make its shards again")
+            raise ConfigError(
+                f"{folder} has no shards, neither .tar nor .parquet; remove it and run again"
+            )
         read = _read_columns if paths[0].suffix == ".parquet" else _read_endings
         relative = (path.relative_to(root).as_posix() for path in paths)
         return cls(folder.name, tuple(relative), read(paths[0]))
@@ -157,7 +165,10 @@ def _read_columns(path: Path) -> dict[str, Column]:
 
 
 def _read_endings(path: Path) -> dict[str, Column]:
-    """Return the endings of the first sample's members: those that share what is before the dot."""
+    """Return the fields of the first sample by the endings of its members' names.
+
+    The members of a sample have the same name up to the first dot.
+    """
     endings: dict[str, Column] = {}
     with tarfile.open(path) as tar:
         first = None
@@ -174,26 +185,26 @@ def _read_endings(path: Path) -> dict[str, Column]:
 
 @dataclass(frozen=True)
 class Contents:
-    """What the results hold.
+    """The contents of the results.
 
     Attributes
     ----------
     summary
-        Of ``summary.json``.
+        The content of ``summary.json``.
     sources
         Name and revision of each source of slides, as in the catalogue.
     version
-        Of the workflow.
+        Version of the workflow.
     slides
         ``slides.tsv``.
     studies
-        By name.
+        Sorted by name.
+    files
+        Every file that is described, sorted by path.
     splits, panels
-        By name.
+        Their tables by name.
     shards
         Sets of shards.
-    files
-        Every file that is described, by path.
     """
 
     summary: dict
@@ -208,7 +219,7 @@ class Contents:
 
     @property
     def pairs(self) -> int:
-        """How many pairs of tile and expression there are."""
+        """Number of pairs of tile and expression."""
         return self.summary["found"]["pairs"]
 
     def below(self, folder: str) -> list[File]:
@@ -229,12 +240,12 @@ def find_studies(
         The catalogue's rows, for publications and titles.
     licences
         Rows of the table of licences: a regular expression for the whole name of a slide, the
-        licence, its address, and where that is said. The first row that fits holds.
+        licence, its address, and where it is stated. The first row that matches a slide applies.
 
     Returns
     -------
     list of Study
-        By name. A licence is stated if the same row holds for all slides of the study.
+        Sorted by name. A study has a licence if the same row applies to all its slides.
     """
     licences = list(licences)
     members: dict[str, list[str]] = {}
@@ -251,7 +262,7 @@ def _describe_study(
     catalogue: Mapping[str, Slide],
     licences: list[Mapping[str, str]],
 ) -> Study:
-    # without a name they are slides of unknown studies, which share nothing
+    # slides without a study's name are of different unknown studies
     rows = [catalogue[slide] for slide in slides if slide in catalogue and name]
     pmids = dict.fromkeys(number for row in rows for number in re.findall(r"\d+", row.pmid or ""))
     fitting = [

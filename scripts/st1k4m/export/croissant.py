@@ -1,7 +1,7 @@
-"""Croissant 1.1: the collection as machines read it.
+"""Describe the collection in Croissant 1.1, for programs.
 
-The vocabulary is that of http://mlcommons.org/croissant/1.1. Paths are relative to the description
-itself, ``results/collection/croissant.json``, so a copy of the whole folder can be read anywhere.
+The vocabulary is http://mlcommons.org/croissant/1.1. Paths are relative to the description itself,
+``results/collection/croissant.json``, so a copy of the whole folder can be read anywhere.
 """
 
 import posixpath
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 HERE = "collection"
-"""The folder of the description, below that of the results."""
+"""The folder of the description, relative to the folder of the results."""
 
 ROOT = "results"
 """Id of the folder of the results. mlcroissant searches a folder for the files of a set only if it
-is called a repository (``git+https``), as the descriptions that the hub makes do."""
+is declared as a repository (``git+https``), as in the descriptions that the hub makes."""
 
 ENCODINGS = {
     ".h5ad": "application/x-hdf5",
@@ -81,7 +81,7 @@ SPLIT_FIELDS = {
 """Columns of the table of all splits."""
 
 SLIDES, SPLITS = "collection/slides.parquet", "collection/splits.parquet"
-"""The table of slides and all splits, with types; below the folder of the results."""
+"""The typed tables of slides and of all splits; relative to the folder of the results."""
 
 _CONTEXT = {
     "@language": "en",
@@ -129,10 +129,11 @@ _CONTEXT = {
 
 
 def typed_tables(contents: Contents) -> "dict[str, pa.Table]":
-    """Return the tables of slides and of splits with types, by their path.
+    """Return the tables of slides and of splits with typed columns, by their paths.
 
-    The hub and `datasets` open one format in a folder, and that is the ledgers' and shards'
-    parquet; and neither they nor mlcroissant skip the comments at the head of a ``.tsv``.
+    They are needed because the hub and `datasets` open only one format of a folder, which is
+    parquet here, and because neither they nor mlcroissant skip the comments at the head of a
+    ``.tsv``.
     """
     import pyarrow as pa
 
@@ -140,7 +141,7 @@ def typed_tables(contents: Contents) -> "dict[str, pa.Table]":
     read = {TEXT: str, INTEGER: int, NUMBER: float}
 
     def column(rows: list[dict[str, str]], name: str, kind: str) -> pa.Array:
-        # an empty text stays: unknown is written so; an empty number is null
+        # an empty text is kept, because it means unknown; an empty number becomes null
         values = [read[kind](row[name]) if row[name] or kind == TEXT else None for row in rows]
         return pa.array(values, types[kind])
 
@@ -161,24 +162,24 @@ def typed_tables(contents: Contents) -> "dict[str, pa.Table]":
 
 
 def make_croissant(contents: Contents, options: CardOptions, sums: File, description: str) -> dict:
-    """Describe the collection.
+    """Return the Croissant description of the collection.
 
     Parameters
     ----------
     contents
-        What the results hold.
+        The contents of the results.
     options
-        What the configuration says of the collection.
+        The configuration's ``card``.
     sums
-        The file with the checksums of all others.
+        The file with the checksums of all other files.
     description
-        In prose.
+        Text of the description.
 
     Returns
     -------
     dict
-        To be written as JSON: metadata, a file object with sha256 for every file but those within
-        SpatialData stores (their checksums are in ``sums``), sets of files, and record sets
+        Plain values for JSON: metadata; a file object with sha256 for every file except files in
+        SpatialData stores (their checksums are in ``sums``); sets of files; and record sets
         ``slides``, ``studies``, ``split_parts``, ``splits``, ``pairs`` and one for each set of
         shards.
     """
@@ -280,7 +281,7 @@ def _file_sets(contents: Contents) -> list[dict]:
 
 
 def _members(shards: Shards) -> dict:
-    """Describe the pictures within the tars of a set."""
+    """Describe the images within the tars of a set."""
     endings = [ending for ending, column in shards.columns.items() if column.kind == "image"]
     return {
         "@type": "cr:FileSet",
@@ -358,7 +359,7 @@ def _pairs() -> dict:
 
 
 def _parts(splits: Mapping[str, Table]) -> dict:
-    """Describe the parts that slides are split into, as Croissant defines a split."""
+    """Describe the parts of all splits, as Croissant defines a split."""
     fields = {"name": (TEXT, "Split and part."), "url": ("sc:URL", "What Croissant calls it.")}
     rows = [
         {"name": f"{split}/{part}", "url": _PARTS.get(part, "")}
@@ -400,7 +401,7 @@ def _shards(shards: Shards) -> dict:
     for column, facts in shards.columns.items():
         source = {"fileSet": {"@id": f"set:shards/{shards.name}"}, "column": column}
         field = _field(name, column, _KINDS[facts.kind], _ABOUT.get(column, column), source)
-        if facts.kind == "image":  # a struct of the picture's bytes and its name
+        if facts.kind == "image":  # a struct of the image's bytes and its name
             field["source"]["transform"] = {"jsonPath": "bytes"}
         if facts.length is not None:
             field |= {"isArray": True, "arrayShape": str(facts.length or -1)}
@@ -447,7 +448,7 @@ def _inline(
     rows: Iterable[Mapping],
     key: str = "",
 ) -> dict:
-    """Describe a record set whose rows are part of the description."""
+    """Return a record set that contains its rows."""
     made = _record_set(
         name,
         description,

@@ -1,4 +1,4 @@
-"""Describe the results as one dataset: a card for people and the hub, Croissant for machines."""
+"""Describe the results as one dataset: a card for users and the hub, Croissant for programs."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -23,7 +23,7 @@ from st1k4m.run import outputs
 from st1k4m.source import catalogue
 
 CARDS = ("README.md", "collection/README.md")
-"""Where the card goes: the hub reads it in the folder that is uploaded."""
+"""Paths of the card; the hub reads the card at the top of the uploaded folder."""
 
 CROISSANT, SUMS = "collection/croissant.json", "collection/SHA256SUMS"
 
@@ -51,21 +51,21 @@ def describe_collection(
     licences
         The table of licences.
     hashed
-        What ``hash_products`` wrote of each slide.
+        The checksums of each slide, written by ``hash_products``.
     others
-        Products over all slides: files, and folders with all they hold. Among them must be
-        ``summary.json`` and ``collection/slides.tsv``.
+        Products over all slides: files, and folders, which stand for all their files. They must
+        include ``summary.json`` and ``collection/slides.tsv``.
     splits, panels
         Their tables, by name.
     shards
         The folders of shards, by name.
     options
-        What the configuration says of the collection.
+        The configuration's ``card``.
 
     Raises
     ------
     ConfigError
-        A table cannot be read, or a folder of shards holds none.
+        A table cannot be read, or a folder of shards has no shards.
     """
     root = Path(root)
     files = [file for sums in hashed for file in read_sums(sums)]

@@ -1,19 +1,19 @@
-"""Names as SpatialData allows them."""
+"""Make names that SpatialData allows."""
 
 from collections.abc import Iterable
 
 
 def element_name(text: str) -> str:
-    """Return ``text`` with what SpatialData refuses in a name replaced by an underscore.
+    """Return ``text`` with characters that SpatialData refuses in names replaced by underscores.
 
-    Letters, digits, ``_``, ``.`` and ``-`` stay. Of the dataset's slide names some hold a ``+``.
+    Letters, digits, ``_``, ``.`` and ``-`` are kept. Some names of slides have a ``+``.
     """
     name = "".join(c if c.isalnum() or c in "_.-" else "_" for c in text)
     return f"x{name}" if name.startswith("__") or name in ("", ".", "..") else name
 
 
 def renamed(names: Iterable[str]) -> dict[str, str]:
-    """Say which columns of a table cannot keep their name, and what they are called instead.
+    """Return new names for the columns that SpatialData refuses.
 
     Parameters
     ----------
@@ -23,9 +23,9 @@ def renamed(names: Iterable[str]) -> dict[str, str]:
     Returns
     -------
     dict
-        New names by old ones. SpatialData refuses the characters that `element_name` replaces, the
-        name ``_index``, and names that differ in upper and lower case alone; of these the first
-        keeps its name, and the others get a number, as anndata numbers names.
+        New names by old names. SpatialData refuses the characters that `element_name` replaces, the
+        name ``_index``, and names that differ only in upper and lower case. Of such names the first
+        is kept, and the others get a number, as anndata numbers names.
     """
     names = list(names)
     allowed = {name for name in names if name == element_name(name) and name != "_index"}

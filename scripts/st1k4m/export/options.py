@@ -1,4 +1,4 @@
-"""What the configuration says of the exports. Standard library only: imported at parse time."""
+"""Options of the exports. Standard library only: imported at parse time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class StoreOptions:
-    """The configuration's ``spatialdata``: what goes into a SpatialData store.
+    """The configuration's ``spatialdata``: optional contents of a SpatialData store.
 
     Attributes
     ----------
     full_image
-        Also the slide's image in full, with levels of half the size each.
+        Include the full-resolution image, with levels that each have half the size.
     collection
-        Also the slide's relations to other slides and its part in each split. Both are over all
-        slides, so the store is then made after them, and again when they change.
+        Include the slide's relations to other slides and its part in each split. Both need all
+        slides: the store is then made after them, and made again when they change.
     """
 
     full_image: bool = False
@@ -22,7 +22,7 @@ class StoreOptions:
 
     @classmethod
     def from_config(cls, value: bool | Mapping[str, bool]) -> "StoreOptions | None":
-        """Return the options; None if no stores are asked for."""
+        """Return the options; None if stores are switched off."""
         if isinstance(value, Mapping):
             return cls(**value)
         return cls() if value else None
@@ -30,24 +30,24 @@ class StoreOptions:
 
 @dataclass(frozen=True)
 class CardOptions:
-    """The configuration's ``card``: what the card and Croissant say of the collection.
+    """The configuration's ``card``: metadata of the collection for the card and for Croissant.
 
     Attributes
     ----------
     name
-        Of the collection.
+        Name of the collection.
     url
-        Where it is, or will be, published. By default where STimage-1K4M is.
+        Address where it is or will be published; by default the address of STimage-1K4M.
     creators
-        Who made it. By default the authors of STimage-1K4M.
+        Names of the creators; by default the authors of STimage-1K4M.
     licence
-        Of the collection as a whole: an identifier of SPDX, or ``other``, which refers to the
-        studies' own.
+        Licence of the whole collection: an SPDX identifier, or ``other``, which refers to the
+        licences of the studies.
     published
-        The day, as YYYY-MM-DD. By default that of STimage-1K4M (arXiv 2406.06393). No run states
-        its own day: its products would differ from day to day.
+        Date, YYYY-MM-DD; by default the date of STimage-1K4M (arXiv 2406.06393). The date of the
+        run is not used, because products would then differ from day to day.
     licences
-        The table of the studies' licences.
+        Path of the table of the studies' licences.
     """
 
     name: str = "STimage-1K4M, built"
@@ -66,7 +66,7 @@ class CardOptions:
 
     @classmethod
     def from_config(cls, value: bool | Mapping) -> "CardOptions | None":
-        """Return the options; None if no card is asked for."""
+        """Return the options; None if the card is switched off."""
         if isinstance(value, Mapping):
             values = dict(value)
             if "creators" in values:

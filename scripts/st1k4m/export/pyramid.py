@@ -1,4 +1,4 @@
-"""The levels of a multiscale image, filled from bands in one pass and in bounded memory."""
+"""Fill the levels of a multiscale image from bands, in one pass and in bounded memory."""
 
 from collections.abc import Iterable, Sequence
 from typing import Protocol
@@ -7,15 +7,15 @@ import cv2
 import numpy as np
 
 CHUNK = 1024
-"""Pixels of a chunk's side. A row of chunks of an image 40,000 pixels wide is 123 MB, and all
-levels together hold twice that; with 512 the store would have four times as many files."""
+"""Side of a chunk in pixels. A row of chunks of an image 40,000 pixels wide is 123 MB, and all
+levels together need twice as much; with 512 the store would have four times as many files."""
 
 MOST_LEVELS = 5
-"""The full image and four halvings, as spatialdata-io's reader of Visium makes."""
+"""The full image and four halved levels, as in spatialdata-io's reader of Visium."""
 
 
 class Level(Protocol):
-    """An array of shape (3, height, width), uint8, that is written by slices: zarr's, say."""
+    """An array of shape (3, height, width), uint8, that is written by slices, such as zarr's."""
 
     shape: tuple[int, ...]
     chunks: tuple[int, ...]
@@ -24,20 +24,20 @@ class Level(Protocol):
 
 
 def count_levels(width: int, height: int) -> int:
-    """Return how many levels an image gets: `MOST_LEVELS`, fewer if a side would vanish."""
+    """Return the number of levels of an image: `MOST_LEVELS`, fewer if a side would become 0."""
     return min(MOST_LEVELS, int(min(width, height)).bit_length())
 
 
 def fill_levels(bands: Iterable[np.ndarray], levels: Sequence[Level]) -> None:
-    """Write an image and its halvings.
+    """Write an image and its halved levels.
 
     Parameters
     ----------
     bands
         The rows of the image from top to bottom: ``(rows, width, 3)`` uint8 RGB each.
     levels
-        The array of the full image, then one for each halving. A level is half of the one above in
-        either direction; an odd last row or column is left out.
+        The array of the full image, then one array per halved level. Width and height of a level
+        are half of those of the previous level; if odd, the last row or column is left out.
 
     Raises
     ------
@@ -46,8 +46,8 @@ def fill_levels(bands: Iterable[np.ndarray], levels: Sequence[Level]) -> None:
 
     Notes
     -----
-    A pixel of a level is the mean of four pixels of the level above, rounded. What is held in
-    memory is one row of chunks for each level.
+    A pixel of a level is the mean of four pixels of the previous level, rounded. One row of chunks
+    per level is in memory.
     """
     writers = [_Writer(level) for level in levels]
     rows = 0
@@ -70,18 +70,18 @@ def halve(block: np.ndarray) -> np.ndarray:
 
 
 class _Writer:
-    """Gathers rows until they fill a row of chunks, so that every chunk is written once."""
+    """A buffer that collects rows until they fill a row of chunks; each chunk is written once."""
 
     def __init__(self, level: Level) -> None:
         self._level = level
         self._height, width = level.shape[1:]
-        # an even number, so that blocks can be halved one by one
+        # an even number, because blocks are halved one by one
         self._rows = max(2, level.chunks[1] // 2 * 2)
         self._block = np.empty((min(self._rows, self._height), width, 3), np.uint8)
         self._top = self._filled = 0
 
     def take(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Take rows; return those left over, and the block if it is complete and written."""
+        """Add rows; return the remaining rows, and the block if it is complete and written."""
         taken = min(len(rows), len(self._block) - self._filled)
         self._block[self._filled : self._filled + taken] = rows[:taken]
         self._filled += taken

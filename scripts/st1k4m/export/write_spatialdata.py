@@ -1,8 +1,8 @@
-"""Write one slide as a SpatialData store, under the names that spatialdata-io gives to Visium.
+"""Write one slide as a SpatialData store, with the names that spatialdata-io uses for Visium.
 
-The library `spatialdata` checks and writes every element. Own code stands in for one thing alone:
-the pixels of the full image, which it would compute from an image held in memory or decoded many
-times over. The store is made with empty levels, and `pyramid` fills them in one pass.
+The library `spatialdata` checks and writes every element, except the pixels of the full image: it
+would need the image in memory, or decode it many times. The store is therefore made with empty
+levels, and `pyramid` fills them in one pass.
 """
 
 import json
@@ -37,15 +37,15 @@ MICRONS = "microns"
 """The coordinate system in micrometres; sopa uses the same name."""
 
 REGION, INSTANCE = "region", "spot_id"
-"""Columns of the table: a spot's element and its number there, as in spatialdata-io."""
+"""Columns of the table: a spot's element and its index there, as in spatialdata-io."""
 
 BINNED = ("VisiumHD",)
-"""Technologies whose spots are square bins that touch; the others' spots are circles."""
+"""Technologies whose spots are square bins that touch; other technologies' spots are circles."""
 
 
 @dataclass(frozen=True)
 class Collected:
-    """What the collection says of one slide.
+    """The rows of one slide in the collection's tables.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Collected:
 def read_collected(
     slide: str, relations: str | Path, splits: Mapping[str, str | Path]
 ) -> Collected:
-    """Read what the collection says of one slide.
+    """Read the rows of one slide in the collection's tables.
 
     Parameters
     ----------
@@ -91,9 +91,9 @@ class Frame:
     Attributes
     ----------
     name
-        Of the slide's elements, and of the system in pixels of the full image.
+        Name of the slide's elements, and of the system in pixels of the full image.
     hires, lowres
-        Pixels of either picture per pixel of the full image.
+        Pixels of the hires and the lowres image per pixel of the full image.
     um_per_px
         Micrometres per pixel of the full image, (x, y); None if unknown.
     """
@@ -104,12 +104,12 @@ class Frame:
     um_per_px: tuple[float, float] | None
 
     def of_pixels(self, per_pixel: float = 1.0) -> "dict[str, BaseTransformation]":
-        """Return the transformations of an element in pixels of the full image, or of a picture.
+        """Return the transformations of an element in pixels of the full or of a shrunk image.
 
         Parameters
         ----------
         per_pixel
-            The element's units per pixel of the full image: 1, or a picture's scale factor.
+            The element's units per pixel of the full image: 1, or a shrunk image's scale factor.
         """
         from spatialdata.transformations import Identity, Scale
 
@@ -135,7 +135,7 @@ def write_spatialdata(
     threads: int = 1,
     made: Made | None = None,
 ) -> None:
-    """Write a slide's SpatialData store: a folder that appears whole or not at all.
+    """Write a slide's SpatialData store, a folder, whole or not at all.
 
     Parameters
     ----------
@@ -146,30 +146,30 @@ def write_spatialdata(
     slide
         Name of the slide.
     collected
-        What the collection says of the slide, for the store's attributes.
+        The slide's rows in the collection's tables, for the store's attributes.
     image
-        The slide's image, to be stored in full; None to leave it out.
+        The slide's image, to be stored in full resolution; None to leave it out.
     threads
-        Cores this may use.
+        Number of cores to use.
     made
         What the store is made from, for its attributes.
 
     Raises
     ------
     SlideError
-        spatialdata is not installed; or the image is not the one that the record speaks of.
+        spatialdata is not installed; or the size of the image differs from the record.
 
     Notes
     -----
-    Images ``{slide}_full_image`` (where asked for, with levels), ``{slide}_hires_image``,
-    ``{slide}_lowres_image``: uint8, channels r, g, b. Shapes ``{slide}``: circles of the diameter
+    Images ``{slide}_full_image`` (if configured, with levels), ``{slide}_hires_image``,
+    ``{slide}_lowres_image``: uint8, channels r, g, b. Shapes ``{slide}``: circles with the diameter
     ``spot_diameter_fullres``, for binned technologies squares, indexed by ``spot_id``; and
     ``{slide}_tiles``: the squares of the tiles, indexed by their row in the tile store. Table
-    ``table``: the AnnData, without the pictures. Coordinate systems ``{slide}`` (pixels of the full
+    ``table``: the AnnData, without images. Coordinate systems ``{slide}`` (pixels of the full
     image), ``{slide}_downscaled_hires``, ``{slide}_downscaled_lowres`` and ``microns``.
 
-    Coordinates speak of the edges of pixels: (0, 0) is the corner of the first pixel and (0.5, 0.5)
-    its centre, in the dataset as in SpatialData.
+    Coordinates refer to the corners of pixels: (0, 0) is the corner of the first pixel and
+    (0.5, 0.5) its centre, both in the dataset and in SpatialData.
     """
     _require_spatialdata(slide)
     import anndata as ad
@@ -202,7 +202,7 @@ def make_spatialdata(
     collected: Collected | None = None,
     full_image: tuple[int, int] | None = None,
 ) -> "SpatialData":
-    """Return a slide as SpatialData; see `write_spatialdata` for what is in it.
+    """Return a slide as SpatialData; see `write_spatialdata` for its elements.
 
     Parameters
     ----------
@@ -213,9 +213,9 @@ def make_spatialdata(
     record
         The slide's record.
     collected
-        What the collection says of the slide.
+        The slide's rows in the collection's tables.
     full_image
-        Width and height of the image in full. Its levels are in the result, and are black.
+        Width and height in pixels of the full image. The result has its levels, which are black.
     """
     import spatialdata
 
@@ -230,7 +230,7 @@ def make_spatialdata(
         micrometres_per_pixel(record),
     )
     if frame.um_per_px is None:
-        log.warning("no coordinate system in micrometres: their number per pixel is not known")
+        log.warning("no coordinate system in micrometres: micrometres per pixel are not known")
     images = _pictures(spatial["images"], frame)
     if full_image:
         images[f"{name}_full_image"] = _empty_levels(*full_image, frame)
@@ -242,7 +242,7 @@ def make_spatialdata(
         if len(squares):
             shapes[f"{name}_tiles"] = squares
     else:
-        log.warning("the slide has no spots: the store holds its pictures alone")
+        log.warning("the slide has no spots: the store has its images only")
     data = spatialdata.SpatialData(images=images, shapes=shapes, tables=tables)
     data.attrs.update(_attributes(record, collected or Collected(), images, tables, changed))
     return data
@@ -251,9 +251,9 @@ def make_spatialdata(
 def micrometres_per_pixel(record: dict) -> tuple[float, float] | None:
     """Return the micrometres per pixel of the full image, (x, y); None if unknown.
 
-    The record states one number, and one along either axis. These differ by chance too; they count
-    where the lattice is so much wider along one axis that the slide is flagged ``squeezed``: there
-    the image's pixels are not square.
+    The record states one number, and one for each axis. The two axes differ by chance too, so they
+    are used only if the slide has the flag ``squeezed``: the lattice is then so much wider along
+    one axis that the image's pixels are not square.
     """
     geometry = record["geometry"]
     if "squeezed" in record["flags"]:
@@ -269,12 +269,12 @@ def _require_spatialdata(slide: str) -> None:
         raise SlideError(
             slide,
             f"spatialdata cannot be imported: {error}",
-            "pip install 'st1k4m[spatialdata]', or set spatialdata: false",
+            "run pip install '.[spatialdata]' in the clone, or set spatialdata: false",
         ) from None
 
 
 def _pictures(pictures: dict[str, np.ndarray], frame: Frame) -> "dict[str, DataArray | DataTree]":
-    """Return the shrunk pictures as images, each in its own system and in those of the slide."""
+    """Return the shrunk images as elements, each in its own system and in the slide's systems."""
     from spatialdata.models import Image2DModel
     from spatialdata.transformations import Identity
 
@@ -319,7 +319,7 @@ def _systems_of_shapes(frame: Frame) -> "dict[str, BaseTransformation]":
 
 
 def _spots(table: "AnnData", diameter: float, record: dict, frame: Frame) -> "GeoDataFrame":
-    """Return the spots as circles, those of a binned technology as the squares that they are."""
+    """Return the spots as circles; as squares for a binned technology."""
     import pandas as pd
     from spatialdata.models import ShapesModel
 
@@ -334,7 +334,7 @@ def _spots(table: "AnnData", diameter: float, record: dict, frame: Frame) -> "Ge
 
 
 def _tile_squares(tiles: str | Path, table: "AnnData", frame: Frame) -> "GeoDataFrame":
-    """Return the square that each tile shows; column ``spot_id`` says whose it is."""
+    """Return the square of each tile; column ``spot_id`` is its spot, -1 for none."""
     import pandas as pd
 
     with h5py.File(tiles) as file:
@@ -366,17 +366,17 @@ def _squares(
 
 
 def _make_table(table: "AnnData", region: str) -> "tuple[AnnData, dict[str, dict[str, str]]]":
-    """Return the AnnData as a table of SpatialData, and which of its names had to change.
+    """Return the AnnData as a table of SpatialData, and new names by old names of each part.
 
-    Pictures and record are left out: the pictures are elements, and the record is an attribute of
-    the store (as a table's ``uns`` it would be 250 files). SpatialData's rules hold for the names
-    of columns, layers and the like, and not for those of spots and genes.
+    Images and record are left out: the images are elements, and the record is an attribute of the
+    store (in a table's ``uns`` it would be 250 files). SpatialData has rules for the names of
+    columns, layers and other parts, but not for the names of spots and genes.
     """
     import anndata as ad
     from spatialdata.models import TableModel
 
     def fit(part: str) -> dict:
-        # from anndata 0.13 on, X is among the layers, under None
+        # from anndata 0.13 on, the layers include X, with the key None
         values = {key: value for key, value in getattr(table, part).items() if key is not None}
         new = renamed(values)
         if new:
@@ -406,7 +406,7 @@ def _make_table(table: "AnnData", region: str) -> "tuple[AnnData, dict[str, dict
 def _attributes(
     record: dict, collected: Collected, images: dict, tables: dict, changed: dict
 ) -> dict:
-    """Return the store's attributes: plain values, as JSON has them."""
+    """Return the store's attributes: plain values for JSON."""
     name = element_name(record["slide"])
     tissue = next(key for which in ("full", "hires") if (key := f"{name}_{which}_image") in images)
     attributes = {
@@ -417,7 +417,7 @@ def _attributes(
             **asdict(collected),
             "renamed": changed,
         },
-        # where sopa looks for the images and the table it works on
+        # sopa reads the names of its images and its table here
         "cell_segmentation_image": tissue,
         "tissue_segmentation_image": tissue,
     }
@@ -433,7 +433,7 @@ def _read_header(image: str | Path, slide: str, size: tuple[int, int]) -> "Heade
     if (header.width, header.height) != size:
         raise SlideError(
             slide,
-            f"{image}: {header.width} x {header.height} pixels, where the slide's record says "
+            f"{image}: {header.width} x {header.height} pixels, but the slide's record states "
             f"{size[0]} x {size[1]}",
             "the image was replaced after the slide was built: run with --forcerun align_spots",
         )
@@ -443,7 +443,7 @@ def _read_header(image: str | Path, slide: str, size: tuple[int, int]) -> "Heade
 def _fill_full_image(
     store: Path, element: str, image: str | Path, header: "Header", slide: str, threads: int
 ) -> None:
-    """Write the pixels of the image into the levels that the store already has, empty."""
+    """Write the pixels of the image to the empty levels of the store."""
     import zarr
 
     from st1k4m.export import pyramid
