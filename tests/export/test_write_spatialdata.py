@@ -313,7 +313,7 @@ def test_without_the_library_the_message_says_what_to_install(make_finished, mon
 
     finished = make_finished()
     monkeypatch.setattr(builtins, "__import__", lacking)
-    with pytest.raises(SlideError, match=r"pip install 'st1k4m\[spatialdata\]'"):
+    with pytest.raises(SlideError, match=r"pip install '\.\[spatialdata\]'"):
         export.write_spatialdata(store=tmp_path / "s.zarr", **finished.arguments())
 
 

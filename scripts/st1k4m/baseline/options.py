@@ -124,7 +124,7 @@ def read_baselines(
     for name, section in baselines.items():
         try:
             found[name] = _read(section, splits, panels)
-            found[name].folders  # noqa: B018  encoders that share a folder are refused
+            found[name].folders  # noqa: B018  raises if two encoders have the same folder
         except ConfigError as error:
             faults += [f"baselines.{name}.{line}" for line in str(error).splitlines()]
     if faults:

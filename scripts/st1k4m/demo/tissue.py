@@ -88,7 +88,7 @@ def lay_spots(
     array
         Key of ``ARRAYS``.
     count
-        Spots wanted; the lattice holds at least ``spread`` times as many.
+        Number of spots wanted; the lattice has at least ``spread`` times as many.
     um_per_px
         Micrometres per pixel.
     rotation

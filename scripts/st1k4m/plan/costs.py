@@ -22,8 +22,8 @@ IMAGE_BYTES = {"ST": 40e6, "Visium": 60e6, "VisiumHD": 700e6}
 PIXELS_PER_BYTE = 0.7
 #: Bytes of a row of the coordinate file.
 COORD_BYTES = 70
-#: Share of the image that the squares around the spots cover: side over pitch, squared, times the
-#: share of the image under the array.
+#: Fraction of the image that the squares around the spots cover: side over pitch, squared, times
+#: the fraction of the image under the array.
 COVERED = {"ST": 0.25, "Visium": 0.3, "VisiumHD": 0.7}
 
 #: MB/s that one job gets from the file system. Assumed; the constants below are measured.

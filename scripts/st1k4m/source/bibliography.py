@@ -1,4 +1,4 @@
-"""The studies that a selection of slides comes from, as BibTeX."""
+"""Choose the BibTeX entries of the studies of selected slides."""
 
 import re
 from collections.abc import Iterable

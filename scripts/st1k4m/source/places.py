@@ -65,7 +65,7 @@ def list_places(root: str, prefix: str = "") -> dict[str, int]:
     root
         A folder, or an archive.
     prefix
-        Keep only files of whose path below ``root`` one part begins with it.
+        Keep only files whose path below ``root`` has a part with this prefix.
 
     Returns
     -------
