@@ -1,5 +1,5 @@
-# Measures how well encoders predict expression, by published recipes and without their leaks. Off by
-# default.
+# Measures how well encoders predict expression, by published recipes and without their leaks. Off
+# by default.
 #
 #   cut_tiles        ->  embed_tiles        ->  results/features/{encoder}/{slide}.h5
 #   build_anndata    ->  collect_targets    ->  work/baseline/{baseline}/targets.h5ad
@@ -145,8 +145,8 @@ rule score_clusters:
         "../scripts/score_clusters.py"
 
 
-# The checkpoint is not an output, because Snakemake would remove it when the job is killed. The next
-# job continues from it.
+# The checkpoint is not an output, because Snakemake would remove it when the job is killed. The
+# next job continues from it.
 rule train_contrastive:
     input:
         slides="results/collection/slides.tsv",

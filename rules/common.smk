@@ -1,4 +1,4 @@
-# Functions for the rules: the selected slides, the paths of a slide's files, the options of a slide.
+# Functions for the rules: the selected slides, the paths of a slide's files, its options.
 
 import atexit
 import base64
@@ -81,8 +81,8 @@ def read_configuration():
     sentences = [fault.sentence for fault in faults]
     if {fault.key for fault in faults} & {"dataset", "refresh", "checksums", "select", "exclude"}:
         raise ConfigError("\n".join(sentences))
-    # Cluster jobs parse this too, with the same --config, so only the main process refreshes. The new
-    # catalogue is written when the run begins, because then no other run is active.
+    # Cluster jobs parse this too, with the same --config, so only the main process refreshes. The
+    # new catalogue is written when the run begins, because then no other run is active.
     refresh = config["refresh"] and workflow.is_main_process
     slides = open_dataset.load(
         config["dataset"], CATALOGUE_PATH, refresh, config["checksums"], tell, overwrite=IS_MODULE
@@ -166,8 +166,8 @@ def override(wildcards):
 def source(kind):
     """Return an input: the slide's files of a kind (counts, coord, image, annotation).
 
-    A file of a folder that is missing or unreadable is left out. The slide's job then fails, and not
-    the run.
+    A file of a folder that is missing or unreadable is left out. The slide's job then fails, and
+    not the run.
     """
 
     def find(wildcards):

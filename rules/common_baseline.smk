@@ -71,7 +71,7 @@ def baseline_panel(wildcards):
 
 
 def baseline_file(find):
-    """Return an input: a file that the options of a baseline's panel name; none if they name none."""
+    """Return an input: a file that the options of a baseline's panel name, if they name one."""
     return lambda wildcards: [
         beside_snakefile(path) for path in [find(PANELS[baseline_of(wildcards).panel])] if path
     ]

@@ -301,7 +301,8 @@ def show_lines_of_jobs_above_the_bars() -> None:
     """Print lines that jobs write to standard error above the bars of the progress display.
 
     Jobs inherit standard error, and the display would overwrite their lines when it redraws its
-    bars. So jobs get a pipe. A thread writes its lines to ``sys.stderr``, which the display handles.
+    bars. So jobs get a pipe. A thread writes their lines to ``sys.stderr``, where the display shows
+    them.
     """
     terminal = os.dup(2)
     sys.stderr = open(terminal, "w", buffering=1, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115

@@ -3,9 +3,9 @@
 #
 # With keep_downloads: false a file is removed when the last job that reads it is done. A later run
 # fetches it again for the step that needs it. Other steps must not re-run because of this. Only one
-# step reads counts. Coordinates (70 bytes per spot) are always kept. align_spots depends on the marker
-# file {slide}.fetched instead of the image. The image is still there when it runs, because cut_tiles
-# needs it later.
+# step reads counts. Coordinates (70 bytes per spot) are always kept. align_spots depends on the
+# marker file {slide}.fetched instead of the image. The image is still there when it runs, because
+# cut_tiles needs it later.
 #
 # Only the file's identity is a param. A changed address, number of tries or timeout must not fetch
 # everything again, so the scripts read those from the catalogue and the configuration.
