@@ -1,4 +1,4 @@
-# make demo and make test do all of their own set-up: Python 3.11 to 3.14 is all they need.
+# make demo and make test make the environment themselves; they need only Python 3.11 to 3.14.
 
 SHELL := /bin/bash
 PYTHON ?= $(firstword $(foreach version,3.13 3.12 3.14 3.11 3,\
@@ -13,7 +13,7 @@ CORES ?= 2
 help:
 	@echo "make demo   run the workflow on a small generated dataset, in demo/"
 	@echo "make test   run the tests (make test-all: the slow ones too)"
-	@echo "make test-extras  run the tests that need PyTorch, SpatialData and the like, in .venv-extras"
+	@echo "make test-extras  run the tests of the extras (PyTorch, SpatialData, ...), in .venv-extras"
 	@echo "make lint   check style and types; make format corrects the style"
 	@echo "make bench  measure speed and memory (minutes, some GB in bench/)"
 	@echo "make env    only make the environment, .venv"
@@ -38,7 +38,7 @@ test: env
 test-all: env
 	$(BIN)/pytest -n $(CORES)
 
-# The extras have no place in the lock; envs/extras.txt keeps pip from searching through versions.
+# The extras are not in the lock; envs/extras.txt fixes their versions, so pip does not try many.
 EXTRAS := torch,spatialdata,huggingface,baseline
 EXTRAS_TESTS = $(shell grep --recursive --files-with-matches --include="test_*.py" importorskip tests)
 
@@ -49,20 +49,20 @@ EXTRAS_TESTS = $(shell grep --recursive --files-with-matches --include="test_*.p
 	    --constraint envs/extras.txt torch torchvision '.[workflow,$(EXTRAS)]' \
 	    hestcore mlcroissant openslide-bin spatialdata-io hypothesis pillow polars pytest pytest-xdist
 	rm -rf .venv-extras/lib/python*/site-packages/st1k4m  # the tests import the one in scripts/
-	@# With a PyTorch for CPUs alone, the usual torchvision cannot register an operator that only
-	@# detection models use, and ends its import. Nothing here detects.
+	@# With a PyTorch built for CPUs only, the import of the usual torchvision fails, because it cannot
+	@# register an operator. Only detection models use this operator, and there are none here.
 	.venv-extras/bin/python -c "import torchvision" 2>/dev/null || sed -i \
 	    's/^@torch.library.register_fake("torchvision::q\?nms")$$/@(lambda function: function)/' \
 	    .venv-extras/lib/python*/site-packages/torchvision/_meta_registrations.py
 	touch $@
 
-# A test that is skipped is a failure here, unless it needs the real slides.
+# A skipped test counts as a failure here, unless it needs the real slides.
 test-extras: .venv-extras/ready
 	.venv-extras/bin/pytest -n $(CORES) $(EXTRAS_TESTS) | tee .venv-extras/tests.txt; \
 	    test $${PIPESTATUS[0]} = 0
 	@! grep "^SKIPPED" .venv-extras/tests.txt | grep --invert-match "no real slides\|no published"
 
-# The rooms whose types are checked, strictly.
+# The rooms whose types are checked strictly.
 TYPED := $(notdir $(wildcard scripts/st1k4m/formats scripts/st1k4m/run))
 
 lint: env
@@ -80,9 +80,10 @@ format: env
 bench: env
 	for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
-# One lock for every Python and platform; needs uv. No index addresses, so that any mirror serves.
-# Then: each locked package must have a wheel for the newest Python. These few are built from source:
-# connection-pool and pyvips are pure Python; immutables needs a C compiler on Python 3.14.
+# One lock for every Python and platform; needs uv. It has no index addresses, so any mirror works.
+# Afterwards each locked package must have a wheel for the newest Python, except these, which are
+# built from source: connection-pool and pyvips are pure Python; immutables needs a C compiler on
+# Python 3.14.
 BUILT := connection-pool immutables pyvips
 
 lock:
@@ -98,7 +99,7 @@ lock:
 	        || exit 1; \
 	done
 
-# The pictures of the README, from the demo's report; needs Chromium.
+# The pictures of the README, made from the demo's report; needs Chromium.
 pictures: demo
 	$(BIN)/python docs/pictures/make.py
 

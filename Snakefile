@@ -13,13 +13,14 @@
 #                                  relate_slides     ->  results/collection/slides|relations|genes.tsv
 #   its tables                 ->  make_splits       ->  results/collection/splits/{split}.tsv
 #                                  draw_collection   ->  results/report/related.js
-#   where asked for            ->  write_spatialdata ->  results/spatialdata/{slide}.zarr
+#   if configured              ->  write_spatialdata ->  results/spatialdata/{slide}.zarr
 #                                  describe_collection -> results/README.md, results/collection/
-#   where asked for            ->  rules/baseline.smk
+#   if configured              ->  rules/training.smk, rules/baseline.smk
 #
-# Everything lies below the working directory: resources/ was downloaded or generated, work/ is
-# handed from step to step, results/ is for users, logs/<rule>/{slide}.log is one file per job.
-# The folder of a dataset is read in place. Wildcards: {slide}, and {split}, the name of a split.
+# All files are below the working directory: resources/ is downloaded or generated, work/ is passed
+# from step to step, results/ is for users, logs/<rule>/{slide}.log is one file per job. The folder
+# of a dataset is read in place. Wildcards: {slide}, and the names {split}, {panel}, {shards},
+# {baseline} and {encoder} of what is configured.
 
 from snakemake.utils import min_version
 

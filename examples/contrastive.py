@@ -1,4 +1,4 @@
-"""Bring tiles and expression into one space, as CLIP does; a killed run goes on where it was.
+"""Map tiles and expression into one space, as CLIP does; a killed run continues where it was.
 
 python examples/contrastive.py RESULTS SPLIT PANEL TEST_PART
 """
@@ -22,7 +22,7 @@ class Towers(nn.Module):  # noqa: D101
         self.scale = nn.Parameter(torch.tensor(2.7))  # log of 1 / 0.07
 
     def forward(self, batch):
-        """Return how alike each tile and each expression are, (n, n)."""
+        """Return the similarity of each tile and each expression, (n, n) float32."""
         tiles = normalize(self.image(batch["tile"].float() / 127.5 - 1), dim=1)
         genes = normalize(self.genes(batch["expression"] * batch["present"]), dim=1)
         return self.scale.exp() * tiles @ genes.T

@@ -1,4 +1,4 @@
-"""Predict the expression of a panel from tiles; train on all parts of a split but one.
+"""Predict the expression of a panel from tiles. Train on all parts of a split except one.
 
 python examples/regression.py RESULTS SPLIT PANEL TEST_PART
 """
@@ -11,7 +11,7 @@ from torch import nn
 
 
 class Scale(nn.Module):
-    """Bring uint8 tiles to -1 to 1."""
+    """Scale uint8 tiles to the range -1 to 1."""
 
     def forward(self, tile):  # noqa: D102
         return tile.float() / 127.5 - 1

@@ -1,8 +1,9 @@
-# How well encoders predict expression, by published recipes and without their leaks; off by default.
+# Measures how well encoders predict expression, by published recipes and without their leaks. Off
+# by default.
 #
 #   cut_tiles        ->  embed_tiles        ->  results/features/{encoder}/{slide}.h5
 #   build_anndata    ->  collect_targets    ->  work/baseline/{baseline}/targets.h5ad
-#   both             ->  fit_ridge, probe_labels, score_clusters, an encoder each
+#   both             ->  fit_ridge, probe_labels, score_clusters, each for one encoder
 #   all of these     ->  build_baseline     ->  results/baseline/{baseline}.tsv and .json
 #                        draw_baseline      ->  results/report/baseline/{baseline}.html
 #
@@ -25,7 +26,7 @@ rule embed_tiles:
         "../envs/st1k4m.yaml"
     threads: lambda wildcards: 1 if wildcards.encoder == encoder_names.PIXELS else 4
     resources:
-        # The model and a batch; the features, of which large models have 1,536 to 2,560 a tile.
+        # The model, a batch, and the features: 1,536 to 2,560 per tile for large models.
         mem_mb=lambda wildcards, attempt: attempt
         * (4000 + 20 * CATALOGUE.slides[wildcards.slide].spots // 1000),
         runtime=lambda wildcards, attempt: attempt
@@ -70,7 +71,7 @@ rule collect_targets:
         "../scripts/collect_targets.py"
 
 
-# One core each: numbers whose last digits depend on the cores would differ from run to run.
+# Each uses one core: the last digits would otherwise depend on the number of cores.
 rule fit_ridge:
     input:
         targets="work/baseline/{baseline}/targets.h5ad",
@@ -144,7 +145,8 @@ rule score_clusters:
         "../scripts/score_clusters.py"
 
 
-# Its checkpoint is no output, so that the engine leaves it where a killed job goes on from it.
+# The checkpoint is not an output, because Snakemake would remove it when the job is killed. The
+# next job continues from it.
 rule train_contrastive:
     input:
         slides="results/collection/slides.tsv",

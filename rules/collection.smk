@@ -1,4 +1,4 @@
-# The collection over all slides: who is related to whom, and splits that keep relations together.
+# The collection of all slides: relations, splits that keep related slides together, panels, report.
 
 
 rule fingerprint_slide:
@@ -38,7 +38,7 @@ rule relate_slides:
     resources:
         mem_mb=1500,
         runtime=30,
-        # Where the tables are is no reason to run again; what they say is.
+        # Not params: only changed content of the tables, `stated`, is a reason to run again.
         tables=os.pathsep.join(map(beside_snakefile, config["relations"]["tables"])),
         also_in=os.pathsep.join(map(beside_snakefile, config["relations"]["also_in"])),
     params:
@@ -50,7 +50,7 @@ rule relate_slides:
         "../scripts/relate_slides.py"
 
 
-# The file of an earlier run stays until the new one is in place, for slides keep their parts.
+# The file of an earlier run stays until the new one is written, because slides keep their parts.
 rule make_splits:
     input:
         slides="results/collection/slides.tsv",
@@ -88,7 +88,7 @@ rule draw_collection:
         "../scripts/draw_collection.py"
 
 
-# For the terminal: every leak in a table or list of slides, with exit status 1 if there is any.
+# Prints the leaks in a table or list of slides; the exit status is 1 if there are any.
 rule leaks:
     log:
         "logs/leaks.log",
@@ -114,7 +114,7 @@ rule build_manifest:
         ),
         summary=report("results/summary.json", caption="../report/summary.rst", category="Dataset"),
         citations="results/citations.bib",
-        # Not there after a failed run, which makes the others itself: so this rule runs again.
+        # A failed run writes the other outputs but not this file, so the rule runs again.
         complete="work/manifest.complete",
     log:
         "logs/build_manifest.log",
@@ -163,7 +163,7 @@ rule build_report:
         "../scripts/build_report.py"
 
 
-# For people alone: removes what is left of slides that are not selected, after listing it.
+# Lists and removes the products of slides that are not selected.
 rule remove_leftovers:
     log:
         "logs/remove_leftovers.log",
@@ -205,7 +205,7 @@ rule choose_panel:
         "../scripts/choose_panel.py"
 
 
-# What all slides together teach about the arrays, and which slides contradict that.
+# Learns the arrays from all slides together, and finds slides that contradict them.
 rule calibrate_arrays:
     input:
         ledgers=visium_slides("ledger"),

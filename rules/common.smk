@@ -1,4 +1,4 @@
-# What the rules ask: which slides there are, where a slide's files lie, which options hold for it.
+# Functions for the rules: the selected slides, the paths of a slide's files, its options.
 
 import atexit
 import base64
@@ -14,7 +14,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake.utils import update_config
 
-# Not workflow.basedir: that is the folder of a workflow which takes this one in with `module`.
+# Not workflow.basedir: that is the folder of a workflow that imports this one with `module`.
 REPOSITORY = os.path.dirname(str(workflow.current_basedir))
 IS_MODULE = not workflow.modifier.is_main_snakefile()
 
@@ -34,12 +34,12 @@ from st1k4m.source import catalogue, open_dataset, own_layout, selection
 
 
 def beside_snakefile(path):
-    """A path of the configuration; a relative one is found wherever the workflow is started."""
+    """Return a path of the configuration; a relative path starts at the folder of the Snakefile."""
     return os.path.join(REPOSITORY, path)
 
 
 def with_defaults(given):
-    """What a workflow that takes this one in configures, over our defaults, which it does not read."""
+    """Return the configuration of an importing workflow, on top of the defaults of config.yaml."""
     with open(beside_snakefile("config/config.yaml"), encoding="utf-8") as file:
         complete = yaml.safe_load(file)
     update_config(complete, copy.deepcopy(given))
@@ -50,8 +50,8 @@ if IS_MODULE:
     path_modifier = workflow.modifier.path_modifier
     if path_modifier.prefix or getattr(path_modifier, "_prefix_replacements", None):
         raise WorkflowError(
-            "this workflow's products always lie below the working directory: leave `prefix` and "
-            "`replace_prefix` out of the module. To keep its rules apart from yours: "
+            "this workflow's products are always below the working directory: remove `prefix` and "
+            "`replace_prefix` from the module. To give its rules names of their own: "
             "`use rule * from st1k4m as st1k4m_*`"
         )
     config = with_defaults(config)
@@ -74,15 +74,15 @@ def tell(line):
 
 
 def read_configuration():
-    """The catalogue, the selected slides, and every slide's status; or one message with all faults."""
+    """Return the catalogue, the selected slides and the status of all; or raise with all faults."""
     schema = beside_snakefile("config/config.schema.yaml")
     settings.parse_texts(config, schema)
     faults = settings.check(config, schema)
     sentences = [fault.sentence for fault in faults]
     if {fault.key for fault in faults} & {"dataset", "refresh", "checksums", "select", "exclude"}:
         raise ConfigError("\n".join(sentences))
-    # A job on a cluster parses too, with the same --config: only the command itself refreshes. What
-    # it finds replaces the catalogue when the run begins, for then no other run is on.
+    # Cluster jobs parse this too, with the same --config, so only the main process refreshes. The
+    # new catalogue is written when the run begins, because then no other run is active.
     refresh = config["refresh"] and workflow.is_main_process
     slides = open_dataset.load(
         config["dataset"], CATALOGUE_PATH, refresh, config["checksums"], tell, overwrite=IS_MODULE
@@ -112,12 +112,12 @@ except (ConfigError, CatalogueError) as error:
     raise WorkflowError(f"the configuration cannot be used:\n{error}") from None
 except OSError as error:
     raise WorkflowError(
-        f"{error}\nthe dataset must be readable and the working directory, {os.getcwd()}, writable; "
-        "--directory chooses another"
+        f"{error}\nthe dataset must be readable, and the working directory {os.getcwd()} must be "
+        "writable; --directory chooses another"
     ) from None
 
 
-# What is made only where the configuration asks for it.
+# Products that are made only if the configuration asks for them.
 PACKED = config["tiles"]["format"] in ("webdataset", "png")
 STORE = StoreOptions.from_config(config["spatialdata"])
 CARD = CardOptions.from_config(config["card"])
@@ -129,45 +129,45 @@ wildcard_constraints:
 
 
 def fact(name):
-    """A fact of the catalogue about the slide, as a param."""
+    """Return a param: a fact of the catalogue about the slide."""
     return lambda wildcards: getattr(CATALOGUE.slides[wildcards.slide], name)
 
 
 def options(section):
-    """The options of a section that hold for the slide's technology, as a param."""
+    """Return a param: the options of a section for the slide's technology."""
 
     def find(wildcards):
         tech = CATALOGUE.slides[wildcards.slide].tech
         found = settings.options(config, section, tech)
-        if "barcodes" in found and tech != "Visium":  # other ids state their positions themselves
+        if "barcodes" in found and tech != "Visium":  # ids of other technologies have the positions
             found = found | {"barcodes": None}
-        # The tables' rows that concern the slide are params of their own.
+        # The rows of the tables that apply to the slide are separate params.
         return {name: found[name] for name in found if name not in ("table", "overrides")}
 
     return find
 
 
 def geometry_rows(wildcards):
-    """The rows of the geometry table that apply to the slide, as a param."""
+    """Return a param: the rows of the geometry table that apply to the slide."""
     slide = CATALOGUE.slides[wildcards.slide]
     return settings.rows_for(GEOMETRY, slide.slide, slide.tech)
 
 
 def barcode_tables(wildcards):
-    """What the tables of barcodes hold, as a param: a slide that they place follows a change."""
+    """Return a param: the digest of the barcode tables. A change re-runs Visium slides only."""
     return BARCODES if CATALOGUE.slides[wildcards.slide].tech == "Visium" else ""
 
 
 def override(wildcards):
-    """The slide's row of the overrides, as a param; empty if there is none."""
+    """Return a param: the slide's row of the overrides; empty if there is none."""
     return settings.override_for(OVERRIDES, wildcards.slide)
 
 
 def source(kind):
-    """The slide's file of a kind (counts, coord, image, annotation) as an input.
+    """Return an input: the slide's files of a kind (counts, coord, image, annotation).
 
-    A file of a folder that is missing or cannot be read is left out, so that it fails its slide's
-    job and not the run.
+    A file of a folder that is missing or unreadable is left out. The slide's job then fails, and
+    not the run.
     """
 
     def find(wildcards):
@@ -182,13 +182,15 @@ def source(kind):
 
 
 def identities(*kinds):
-    """Which content of the slide's files a step reads, as a param: a file may be replaced by an
-    older one, which no time stamp shows."""
+    """Return a param: the identity of the files that a step reads.
+
+    Time stamps are not enough, because a file can be replaced by an older one.
+    """
 
     def find(wildcards):
         slide = wildcards.slide
         if CATALOGUE.is_fetched(slide):
-            fetched_kinds = set(kinds) - {"annotation"}  # that one is here since the catalogue is
+            fetched_kinds = set(kinds) - {"annotation"}  # fetched with the catalogue
         else:
             fetched_kinds = set()
         return {
@@ -207,9 +209,9 @@ ASKED = {}
 
 
 def asked(step, **params):
-    """The params of a step of a slide, and what the products that it reads must be made with.
+    """Return the params of a slide's step, with the digests of the params of the steps it reads.
 
-    They are kept as well, to compare finished products with them.
+    The params are also stored, to compare finished products with them later.
     """
     ASKED[step] = params
 
@@ -224,30 +226,30 @@ def asked(step, **params):
 
 
 def image_is_here(wildcards):
-    """The line that says that the image was fetched, or the image itself where it is read in place."""
+    """Return the marker file of a fetched image, or the image itself if it is read in place."""
     if CATALOGUE.is_fetched(wildcards.slide):
         return ancient(f"resources/files/image/{wildcards.slide}.fetched")
     return source("image")(wildcards)
 
 
 def visium_slides(product):
-    """A product of every selected Visium slide."""
+    """Return a product of every selected Visium slide."""
     chosen = [slide for slide in SLIDES if CATALOGUE.slides[slide].tech == "Visium"]
     return expand(STEPS["build_anndata"].makes[product], slide=chosen)
 
 
 def layout(*kinds):
-    """What a job must know of a slide's own layout for some kinds of files, as a param."""
+    """Return a param: the slide's own layout for some kinds of files."""
     return lambda wildcards: CATALOGUE.layout(wildcards.slide, *kinds)
 
 
 def path(kind):
-    """Where the slide's file of a kind is, or should be, as a param."""
+    """Return a param: the path of the slide's file of a kind, even if it is missing."""
     return lambda wildcards: CATALOGUE.path(wildcards.slide, kind)
 
 
 def study(wildcards):
-    """What the catalogue says of the slide for its record, as a param."""
+    """Return a param: the facts of the catalogue for the slide's record."""
     slide = CATALOGUE.slides[wildcards.slide]
     names = ("tech", "species", "tissue", "pmid", "title", "involve_cancer", "spots", "genes")
     checksums = ("counts_sha256", "coord_sha256", "image_sha256")
@@ -256,12 +258,12 @@ def study(wildcards):
 
 
 def this_attempt(wildcards, attempt):
-    """Which try the job is, as a resource: a job that knows its data to be bad ends at once."""
+    """Return a resource: the number of the try. A retry of a job with bad data ends at once."""
     return attempt
 
 
 def needs(step):
-    """What the step asks for, as resources: which try it is, and the slide's memory, time and disk."""
+    """Return the resources of a step: number of the try, and memory, time and disk of the slide."""
 
     def find(what):
         def ask(wildcards, attempt):
@@ -278,32 +280,33 @@ def needs(step):
 
 
 def decode_mb(image):
-    """Memory of decoding an image, in MB. The few that must be decoded whole are known by their header.
+    """Return the memory for decoding an image, in MB; 0 if its header cannot be read.
 
-    Used only after a first try: opening every image would be a scan of the dataset.
+    The header shows whether an image must be decoded whole. Only retries use this, because opening
+    every image would scan the dataset.
     """
     from st1k4m.errors import SlideError
     from st1k4m.image import decode
 
     try:
         return decode.decode_mb(decode.read_header(image))
-    except (SlideError, OSError):  # the job itself says what is wrong with it
+    except (SlideError, OSError):  # the job reports what is wrong with it
         return 0
 
 
 def cores(step):
-    """How many cores the step can use well, as threads."""
+    """Return the number of cores that the step can use well, as threads."""
     return lambda wildcards: costs.threads(step, CATALOGUE.slides[wildcards.slide])
 
 
 def leaks_options():
-    """What the target `leaks` checks, as a param: a file alone, or a section with options."""
+    """Return a param: the options of the target `leaks`, given as a file or as a section."""
     asked = config["leaks"]
     return {"file": asked} if isinstance(asked, str) else {"file": "", **asked}
 
 
 def tile_options(wildcards):
-    """The options of the tiles, as a param; the format matters to cut_tiles only if it is none."""
+    """Return a param: the options of the tiles. For cut_tiles only the format none matters."""
     found = options("tiles")(wildcards)
     return {name: found[name] for name in found if name != "format"} | {
         "pixels": found["format"] != "none"
@@ -311,7 +314,7 @@ def tile_options(wildcards):
 
 
 def read_panels():
-    """The options of every panel that has slides in this run, by its name."""
+    """Return the options of every panel that has slides in this run, by name."""
     panels = dict(config["panels"])
     if config["dataset"] == "demo" and not panels:
         with open(beside_snakefile("config/demo.yaml"), encoding="utf-8") as file:
@@ -322,7 +325,7 @@ def read_panels():
         raise WorkflowError(f"the configuration cannot be used:\n{error}") from None
     for name in [name for name, asked in options.items() if not panel_slides(asked)]:
         if workflow.is_main_process:
-            tell(f"panels.{name}: none of this run's slides is selected, so it is not made.")
+            tell(f"panels.{name} is not made: it selects none of the slides of this run.")
         del options[name]
     for name, asked in options.items() if workflow.is_main_process else ():
         known = {slide: CATALOGUE.slides[slide].genes for slide in panel_slides(asked)}
@@ -333,7 +336,7 @@ def read_panels():
 
 
 def panel_slides(options):
-    """Names of the slides of a panel."""
+    """Return the names of the slides of a panel."""
     return [
         slide
         for slide in SLIDES
@@ -346,7 +349,7 @@ PANELS, PANEL_CONFIGS = read_panels()
 
 
 def panel_file(find):
-    """A file that the panel's options name, as an input; none if they name none."""
+    """Return an input: a file that the panel's options name; none if they name none."""
 
     def of(wildcards):
         path = find(PANELS[wildcards.panel])
@@ -356,13 +359,13 @@ def panel_file(find):
 
 
 def panel_split(wildcards):
-    """The split that a panel is chosen by, if it is."""
+    """Return the table of a panel's split; none if it has no split."""
     split = PANELS[wildcards.panel].split
     return f"results/collection/splits/{split}.tsv" if split else []
 
 
 def wanted():
-    """What is made for every selected slide."""
+    """Return the products that are made for every selected slide."""
     optional = {"pack_tiles": PACKED, "write_spatialdata": STORE is not None}
     return [
         path
@@ -374,7 +377,7 @@ def wanted():
 
 
 def values(step, slide, without=()):
-    """The params of a step for one slide, but those ``without``."""
+    """Return the params of a step for one slide, except those in ``without``."""
     wildcards = SimpleNamespace(slide=slide)
     return {
         name: value(wildcards) if callable(value) else value
@@ -384,16 +387,16 @@ def values(step, slide, without=()):
 
 
 def is_known(path):
-    """Whether Snakemake knows how a file was made, so that it sees changed params by itself."""
+    """Return whether Snakemake has the metadata of a file, so it detects changed params itself."""
     name = base64.urlsafe_b64encode(path.encode()).decode()
     return os.path.exists(f".snakemake/metadata/{name}")
 
 
 def remake_what_was_made_otherwise():
-    """Ask for products again that this configuration would not give, where Snakemake cannot tell.
+    """Force products to be remade if they have other options and Snakemake cannot detect it.
 
-    It keeps the params of every product in .snakemake, which is lost when results are copied, or by
-    --cleanup-metadata. The record of a slide states them too.
+    Snakemake stores the params of products in .snakemake, which is lost when results are copied, or
+    by --cleanup-metadata. The record of a slide states them too.
     """
     if not workflow.is_main_process or IS_MODULE:
         return
@@ -412,7 +415,7 @@ def remake_what_was_made_otherwise():
         (slide, step), first = next(iter(stale.items()))
         tell(
             f"{len({slide for slide, _ in stale})} slides were made with other options or from other "
-            f"files than now, and are made again; the first is {slide}, at {step}: {first}"
+            f"files. They are made again. The first is {slide}, at {step}: {first}"
         )
         engine.force(
             workflow,
@@ -426,18 +429,18 @@ def remake_what_was_made_otherwise():
 
 
 def begin():
-    """Begin a run: it holds the lock now. Its jobs and no others may put files in place."""
+    """Begin a run, which has the lock now: only its own jobs may put files in place."""
     outputs.begin_run()
     if config["refresh"] and not workflow.touch:
         catalogue.write(CATALOGUE, CATALOGUE_PATH)
 
 
 def end(failed):
-    """Say how many slides are done and which failed, after all that the engine has to say.
+    """Print how many slides are done and which failed, after all messages of Snakemake.
 
-    After a failure the manifest and the report are made here, for no job comes to it.
+    After a failure the manifest and the report are made here, because their jobs are not run.
     """
-    if config["leaks"]:  # to find some is no failure of the run, and none was made
+    if config["leaks"]:  # `leaks` builds no slides, and a leak is not a failed slide
         return
     from st1k4m.collection import build_manifest
 
@@ -452,13 +455,13 @@ def end(failed):
 
 
 def make_collection_after_failure(rows):
-    """Make what build_manifest and build_report make, and let the next good run make it again."""
+    """Make the products of build_manifest and build_report; the next good run makes them again."""
     from st1k4m.collection import build_manifest
     from st1k4m.report import build_report
 
     made = STEPS["build_manifest"].makes
     try:
-        # Snakemake must not take this for the work of its jobs.
+        # Without this file Snakemake runs build_manifest again in the next run.
         with contextlib.suppress(FileNotFoundError):
             os.remove(made["complete"])
         build_manifest.build_manifest(
@@ -467,4 +470,4 @@ def make_collection_after_failure(rows):
         build_manifest.write_failed(rows, "results/failed.yaml")
         build_report.build_report(made["manifest"], made["summary"], "results/report", "logs")
     except (OSError, ValueError, KeyError) as error:  # a full disk, or a damaged card of the report
-        tell(f"Manifest and report could not be written: {error}.")
+        tell(f"Manifest and report could not be written: {error}. Run the same command again.")

@@ -1,4 +1,4 @@
-# What the rules of baselines ask: their options, and what each of them needs.
+# Functions for the rules of baselines: their options and inputs.
 
 from st1k4m.baseline import encoder_names
 from st1k4m.baseline import options as baseline_options
@@ -7,7 +7,7 @@ TRAINING_MEAN = "training_mean"
 
 
 def read_baselines():
-    """The options of every baseline whose panel has slides in this run, by its name."""
+    """Return the options of every baseline whose panel has slides in this run, by name."""
     try:
         found = baseline_options.read_baselines(
             config["baselines"], config["splits"], config["panels"]
@@ -18,7 +18,7 @@ def read_baselines():
 
 
 def read_encoders():
-    """The encoders of all baselines by folder, and what their features depend on."""
+    """Return the encoders of all baselines by folder, and the identity of each by folder."""
     try:
         folders = encoder_names.folders_of(
             [encoder for asked in BASELINES.values() for encoder in asked.encoders]
@@ -39,22 +39,22 @@ def baseline_of(wildcards):
 
 
 def baseline_slides(wildcards):
-    """Names of a baseline's slides: those of its panel."""
+    """Return the names of a baseline's slides: the slides of its panel."""
     return panel_slides(PANELS[baseline_of(wildcards).panel])
 
 
 def baseline_split(wildcards):
-    """The split of a baseline, as an input."""
+    """Return an input: the split of a baseline."""
     return f"results/collection/splits/{baseline_of(wildcards).split}.tsv"
 
 
 def baseline_anndata(wildcards):
-    """The AnnData files of a baseline's slides, as inputs."""
+    """Return inputs: the AnnData files of a baseline's slides."""
     return expand("results/anndata/{slide}.h5ad", slide=baseline_slides(wildcards))
 
 
 def baseline_features(wildcards):
-    """The features of a baseline's slides by an encoder, as inputs; the training mean needs none."""
+    """Return inputs: an encoder's features of a baseline's slides; none for the training mean."""
     if wildcards.encoder == TRAINING_MEAN:
         return []
     return expand(
@@ -65,20 +65,20 @@ def baseline_features(wildcards):
 
 
 def baseline_panel(wildcards):
-    """The options of a baseline's panel, as a param; which part it is from does not matter here."""
+    """Return a param: the options of a baseline's panel except `train`, which is not used here."""
     chosen = PANEL_CONFIGS[baseline_of(wildcards).panel]
     return {key: value for key, value in chosen.items() if key != "train"}
 
 
 def baseline_file(find):
-    """A file that the options of a baseline's panel name, as an input; none if they name none."""
+    """Return an input: a file that the options of a baseline's panel name, if they name one."""
     return lambda wildcards: [
         beside_snakefile(path) for path in [find(PANELS[baseline_of(wildcards).panel])] if path
     ]
 
 
 def baseline_scores(kind):
-    """What was measured of every encoder of a baseline, as inputs."""
+    """Return inputs: the results of one kind for every encoder of a baseline."""
 
     def of(wildcards):
         asked = baseline_of(wildcards)
@@ -93,7 +93,7 @@ def baseline_scores(kind):
 
 
 def baseline_contrastive(wildcards):
-    """The numbers of the contrastive training, where a baseline asks for it."""
+    """Return the results of the contrastive training; none if a baseline does not ask for it."""
     asked = baseline_of(wildcards).contrastive
     return [f"work/baseline/{wildcards.baseline}/contrastive.json"] if asked else []
 

@@ -1,10 +1,10 @@
-# What the rules of training ask: the sets of shards, and what each of them needs.
+# Functions for the rules of training: the sets of shards, their inputs and outputs.
 
 from st1k4m.training import shard_options
 
 
 def read_shards():
-    """The options of every set of shards, by its name."""
+    """Return the options of every set of shards, by name."""
     given = config.get("shards") or {}
     names = [list(config.get("splits") or {}), list(PANELS)]
     try:
@@ -17,7 +17,7 @@ SHARD_SETS = read_shards()
 
 
 def shard_tables(wildcards):
-    """The tables of the collection that a set of shards needs, as inputs."""
+    """Return inputs: the tables of the collection that a set of shards needs."""
     options, folder = SHARD_SETS[wildcards.shards], "results/collection"
     tables = [f"{folder}/slides.tsv"]
     if options.split:
@@ -28,12 +28,12 @@ def shard_tables(wildcards):
 
 
 def shard_parts(wildcards):
-    """What the jobs of a set of shards make, in their order."""
+    """Return the folders that the jobs of a set of shards make, in order."""
     jobs = SHARD_SETS[wildcards.shards].jobs
     width = max(2, len(str(jobs - 1)))
     return [f"results/shards/{wildcards.shards}/{job:0{width}d}" for job in range(jobs)]
 
 
 def shards_wanted():
-    """The index of every set of shards that is configured."""
+    """Return the index of every configured set of shards."""
     return expand(STEPS["index_shards"].makes.values(), shards=SHARD_SETS)

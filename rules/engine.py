@@ -1,15 +1,15 @@
-"""Where Snakemake 9 itself limits a run over many slides: four of its functions are replaced.
+"""Replace four functions of Snakemake 9 that limit a run over many slides.
 
-Each replacement checks first that Snakemake still has the function that it was written for: its
-name, its parameters, and the attributes that the replacement uses. Where one of them differs, that
-function is left alone and the log says so once: the run is then slower, or ends at the first lost
-input, but is as correct as before.
+A function is replaced only if it is the one that the replacement was written for: its name, its
+parameters, and the attributes that the replacement uses must be equal. Otherwise the function is
+not changed, and the log states this once. The run is then slower, or ends at the first lost input,
+but its results are the same.
 
-All that is done here holds for the whole process. A workflow that takes this one in with ``module``
-keeps its Snakemake as it is: rules/common.smk loads this file only where ours is the main workflow.
+The replacements change the whole process. A workflow that imports this one with ``module`` keeps
+its Snakemake as it is: rules/common.smk loads this file only if this workflow is the main one.
 
-Tried with Snakemake 9.14.0 and 9.27.1. ``tests/benchmarks/bench_engine.py`` measures what each is
-worth; docs/upstream.md reports them to Snakemake.
+Tested with Snakemake 9.14.0 and 9.27.1. ``tests/benchmarks/bench_engine.py`` measures the gain of
+each replacement; docs/upstream.md has the reports for Snakemake.
 """
 
 import asyncio
@@ -35,11 +35,12 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 
 def leave_missing_inputs_to_their_jobs(wait_for_files: Callable) -> Callable:
-    """Let an input that vanished since the run began fail its own job, which names it.
+    """Let a missing input fail only its own job, which names the input.
 
-    Snakemake would end the whole run, without calling ``onerror``. Its waiting stays as it is.
-    Worth: one image lost during a run over two slides costs that slide; without the replacement the
-    run ends, the other slide is not built, and there is neither manifest nor report.
+    If an input disappears during a run, Snakemake ends the whole run and does not call ``onerror``.
+    Snakemake's waiting for files is not changed.
+    Gain: if one image disappears during a run over two slides, only that slide fails. Without the
+    replacement the run ends, the other slide is not built, and manifest and report are not written.
     """
 
     @functools.wraps(wait_for_files)
@@ -47,7 +48,7 @@ def leave_missing_inputs_to_their_jobs(wait_for_files: Callable) -> Callable:
         try:
             await wait_for_files(files, *positional, **options)
         except OSError:
-            # Snakemake gives the first of these for inputs alone, the second for outputs alone.
+            # Snakemake passes the first option only for inputs, the second only for outputs.
             if "consider_local" not in options or "ignore_pipe_or_service" in options:
                 raise
 
@@ -55,22 +56,22 @@ def leave_missing_inputs_to_their_jobs(wait_for_files: Callable) -> Callable:
 
 
 def schedule_once(schedule_later: Callable) -> Callable:
-    """Keep one timer for the scheduler's next pass instead of one more after every pass.
+    """Keep one timer for the scheduler's next pass.
 
-    After each pass Snakemake starts a timer for the next one. Every job that ends adds a pass, and
-    so one more timer that never stops: passes per second grow with the jobs that have ended.
-    Worth: the driver of 400 chains of two jobs used 5.5 CPU seconds without it, 4.5 with it.
+    After each pass Snakemake starts a timer for the next one. Each job that ends adds a pass, and
+    its chain of timers never ends. So passes per second grow with the number of ended jobs.
+    Gain: the main process of 400 chains of two jobs used 5.5 CPU seconds without it, 4.5 with it.
     """
 
     @functools.wraps(schedule_later)
     def later(scheduler, delay):
         due = time.monotonic() + delay
         if due >= getattr(scheduler, "_next_pass", math.inf):
-            return  # the timer that is running ends no later
+            return  # the running timer ends no later
         scheduler._next_pass = due
 
         def wake():
-            scheduler._next_pass = math.inf  # first: a request from now on needs its own timer
+            scheduler._next_pass = math.inf  # before release: a new request needs a new timer
             scheduler._open_jobs.release()
 
         threading.Timer(delay, wake).start()
@@ -79,11 +80,11 @@ def schedule_once(schedule_later: Callable) -> Callable:
 
 
 def ask_sizes_once(update_input_sizes: Callable) -> Callable:
-    """Ask for the size of each input once instead of in every pass of the scheduler.
+    """Read the size of each input once, not in every pass of the scheduler.
 
-    The scheduler prefers jobs with large inputs. In every pass Snakemake asks the file system for
-    every input of every job that is ready.
-    Worth: 5.4 CPU seconds without it, 4.5 with it, on the same chains; 7.0 without both.
+    The scheduler prefers jobs with large inputs. In every pass Snakemake reads the size of every
+    input of every ready job from the file system.
+    Gain: 5.4 CPU seconds without it, 4.5 with it, on the same chains; 7.0 without both.
     """
 
     @functools.wraps(update_input_sizes)
@@ -99,17 +100,18 @@ def ask_sizes_once(update_input_sizes: Callable) -> Callable:
 
 
 def date_after_inputs(check_output_mtime: Callable) -> Callable:
-    """Date what was made after what was read, where the clock of a file server runs ahead.
+    """Give outputs a time stamp that is not before those of their inputs.
 
-    Snakemake dates every output now, and then fails the job whose input is dated later.
-    Worth: a file dated 90 s in the future fails its slide in every run.
+    The clock of a file server may be ahead. Snakemake gives outputs the current time, then fails
+    a job whose input has a later time stamp.
+    Gain: without it, a file dated 90 s in the future fails its slide in every run.
     """
 
     @functools.wraps(check_output_mtime)
     async def check(dag, job, expanded_output):
         dates = [os.stat(path).st_mtime_ns for path in job.input if os.path.exists(path)]
         for path in expanded_output:
-            stamp = os.path.join(path, ".snakemake_timestamp")  # the date of a folder
+            stamp = os.path.join(path, ".snakemake_timestamp")  # time stamp of a folder
             dated = stamp if os.path.exists(stamp) else path
             if dates and os.path.exists(dated) and os.stat(dated).st_mtime_ns < max(dates):
                 os.utime(dated, ns=(max(dates), max(dates)))
@@ -125,17 +127,17 @@ class Seam:
     Attributes
     ----------
     owner
-        The module or class that holds the function.
+        The module or class that has the function.
     name
-        Its name there.
+        Name of the function.
     parameters
-        The names of its parameters, as they must be.
+        Names that its parameters must have.
     uses
-        Attributes that ``owner.__init__`` must set, for the replacement uses them.
+        Attributes that ``owner.__init__`` must set, because the replacement uses them.
     replace
         Takes the function, returns its replacement.
     without
-        What the log says is the case where the function is left alone.
+        The effect of not replacing the function, for the log.
     """
 
     owner: Any
@@ -146,7 +148,7 @@ class Seam:
     without: str
 
     def fits(self) -> bool:
-        """Whether Snakemake has the function that the replacement was written for."""
+        """Return whether Snakemake has the function that the replacement was written for."""
         function = getattr(self.owner, self.name, None)
         if not inspect.isfunction(function):
             return False
@@ -201,16 +203,16 @@ _replaced: set[Callable] = set()
 
 
 def adapt(seams: tuple[Seam, ...] = SEAMS, say: Callable[[str], None] = logger.warning) -> None:
-    """Replace the functions of Snakemake that are the ones known here; say which are not.
+    """Replace the functions of Snakemake that fit, and report the others.
 
-    Calling it again changes nothing.
+    A second call changes nothing.
 
     Parameters
     ----------
     seams
         The functions to replace.
     say
-        Called with one line for each function that is left alone.
+        Called with one line for each function that is not replaced.
     """
     for seam in seams:
         function = getattr(seam.owner, seam.name, None)
@@ -218,8 +220,8 @@ def adapt(seams: tuple[Seam, ...] = SEAMS, say: Callable[[str], None] = logger.w
             continue
         if not seam.fits():
             say(
-                f"Snakemake {snakemake.__version__} has another {seam.name} than the one known to "
-                f"rules/engine.py, which leaves it alone: {seam.without}."
+                f"Snakemake {snakemake.__version__}: {seam.name} differs from the function that "
+                f"rules/engine.py can replace, so it is not replaced: {seam.without}."
             )
             continue
         replacement = seam.replace(function)
@@ -228,14 +230,14 @@ def adapt(seams: tuple[Seam, ...] = SEAMS, say: Callable[[str], None] = logger.w
 
 
 def force(workflow: Any, paths: set[str], say: Callable[[str], None]) -> None:
-    """Let this run make some files again, as ``--forcerun`` does.
+    """Let this run make some files again, like ``--forcerun``.
 
-    Snakemake sets its options after it has read the rules, and nothing but the Snakefile can find
-    out which files these are. So they are added when the graph of jobs is made.
+    Only the Snakefile can find out which files these are, and Snakemake sets its options after it
+    has read the rules. So the files are added when the graph of jobs is made.
     """
     prepare = getattr(workflow, "_prepare_dag", None)
     if prepare is None:
-        say(f"Run it once with --forcerun {' '.join(sorted(paths))}")
+        say(f"Run snakemake once with --forcerun {' '.join(sorted(paths))}")
         return
 
     @functools.wraps(prepare)
@@ -247,13 +249,13 @@ def force(workflow: Any, paths: set[str], say: Callable[[str], None]) -> None:
 
 
 LISTED = 10
-"""Files of a job that terminal and log list in full; of more only the first three."""
+"""Largest number of files of a job that are listed in full; of more, the first three are."""
 
 
 def shorten_lists(record: logging.LogRecord) -> bool:
-    """Shorten the long lists of files in what Snakemake says of a job: a filter of its logger.
+    """Shorten long lists of files in Snakemake's messages about jobs: a filter of its logger.
 
-    The job `all` of 1,149 slides would print each of 5,745 paths twice, `build_manifest` 2,298.
+    For 1,149 slides the job `all` would print each of 5,745 paths twice, `build_manifest` 2,298.
     """
     for name in ("input", "output"):
         files = getattr(record, name, None)
@@ -275,20 +277,20 @@ def _shorten(names: list[str]) -> list[str]:
 
 
 def quote_interpreter() -> None:
-    """Let jobs start where the path of Python has a space, for Snakemake does not quote it.
+    """Quote ``sys.executable``, so jobs start even if the path of Python has a space.
 
-    It puts ``sys.executable`` unquoted into the shell commands that start its scripts.
+    Snakemake puts it unquoted into the shell commands that start its scripts.
     """
     if not sys.executable.startswith("'"):
         sys.executable = shlex.quote(sys.executable)
 
 
 def keep_logs_off_the_display(record: logging.LogRecord) -> bool:
-    """Let the progress display not print the log of a job that failed: a filter of the logger.
+    """Keep logs of failed jobs out of the progress display: a filter of the logger.
 
-    It would print whole logs, and a traceback of its own for one that is not there: that of a step
-    which its group on a cluster did not reach. What failed, why and which log says so is in the
-    line of the job itself, and again in the summary.
+    The display would print whole logs. For a log that does not exist, because a group on a cluster
+    did not reach its step, it would print a traceback. The line of the job and the summary already
+    state the failure, its reason and the log.
     """
     if getattr(record, "event", None) == LogEvent.JOB_INFO:
         record.log = []
@@ -296,10 +298,11 @@ def keep_logs_off_the_display(record: logging.LogRecord) -> bool:
 
 
 def show_lines_of_jobs_above_the_bars() -> None:
-    """Print what jobs write to the terminal through the progress display, which redraws its bars.
+    """Print lines that jobs write to standard error above the bars of the progress display.
 
-    Jobs inherit standard error; a line that they write themselves is cut by the next redrawing. So
-    they get a pipe, and a thread hands each line to ``sys.stderr``, which the display watches.
+    Jobs inherit standard error, and the display would overwrite their lines when it redraws its
+    bars. So jobs get a pipe. A thread writes their lines to ``sys.stderr``, where the display shows
+    them.
     """
     terminal = os.dup(2)
     sys.stderr = open(terminal, "w", buffering=1, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115

@@ -1,14 +1,15 @@
-# What other programs open: SpatialData, and the results described as a dataset. Off by default. An
-# export reads finished products; nothing else in the workflow reads an export.
+# Files for other programs: SpatialData, and the results described as a dataset. Off by default. An
+# export reads finished products. No other step reads an export.
 #
-# No group with the slide's own steps: what the collection says of a slide waits for all slides.
+# Exports are not in the group of a slide's own steps, because the tables of the collection need all
+# slides.
 
 COLLECTION = "results/collection"
 SPLITS = {name: f"{COLLECTION}/splits/{name}.tsv" for name in config["splits"]}
 PANEL_TABLES = {name: f"{COLLECTION}/panels/{name}.tsv" for name in config["panels"]}
 SHARDS = {name: f"results/shards/{name}/index.json" for name in config["shards"]}
 
-# Whether the tables of the collection go into the stores; the rule is there in any case.
+# Whether the stores get the tables of the collection.
 with_collection = STORE is not None and STORE.collection
 with_image = STORE is not None and STORE.full_image
 
@@ -43,7 +44,7 @@ rule write_spatialdata:
         "../scripts/write_spatialdata.py"
 
 
-# The checksums of one slide's products: those of all slides are read again only where they changed.
+# The checksums of one slide's products. Only slides whose products changed are read again.
 rule hash_products:
     input:
         anndata="results/anndata/{slide}.h5ad",

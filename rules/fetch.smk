@@ -1,10 +1,11 @@
-# The three files of a slide on a hub; those of a folder are read in place. No group: each transfer is
-# a job of its own, so that `downloads` can limit them.
+# The three files of a slide on a hub; files of a folder are read in place. Transfers are not in a
+# group: each is a separate job, so `downloads` can limit them.
 #
-# With keep_downloads: false a file is removed when the last job that reads it is done, and a later run
-# fetches it again for the step that needs it. Other steps must not re-run because of this: counts have
-# one reader, coordinates (70 bytes a spot) are always kept, and align_spots depends on the marker file
-# {slide}.fetched instead of the image. cut_tiles, which follows it, keeps the image until then.
+# With keep_downloads: false a file is removed when the last job that reads it is done. A later run
+# fetches it again for the step that needs it. Other steps must not re-run because of this. Only one
+# step reads counts. Coordinates (70 bytes per spot) are always kept. align_spots depends on the
+# marker file {slide}.fetched instead of the image. The image is still there when it runs, because
+# cut_tiles needs it later.
 #
 # Only the file's identity is a param. A changed address, number of tries or timeout must not fetch
 # everything again, so the scripts read those from the catalogue and the configuration.
@@ -21,7 +22,7 @@ rule fetch_counts:
         fetched("resources/files/counts/{slide}_count.csv"),
     log:
         "logs/fetch_counts/{slide}.log",
-    # Work on a fetched slide before fetching another: this bounds the disk space.
+    # Jobs of fetched slides run before more slides are fetched, to limit the disk space.
     priority: -1
     localrule: config["fetch"]["on_submit_host"]
     conda:
@@ -72,7 +73,7 @@ rule fetch_image:
         "../scripts/fetch_image.py"
 
 
-# For the terminal alone: what each slide of one's own was recognised as, and what is missing.
+# Prints what was recognised in each of the user's own slides, and what is missing.
 rule describe:
     log:
         "logs/describe.log",
@@ -83,7 +84,7 @@ rule describe:
         "../scripts/describe.py"
 
 
-# For the terminal alone: what the selected slides will cost.
+# Prints the cost of the selected slides.
 rule plan:
     log:
         "logs/plan.log",

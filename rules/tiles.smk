@@ -27,7 +27,7 @@ rule cut_tiles:
         "../scripts/cut_tiles.py"
 
 
-# Where tiles.format asks for it: the same tiles as PNG files in one tar.
+# If tiles.format is webdataset or png: the same tiles as PNG files in one tar.
 rule pack_tiles:
     input:
         tiles="results/tiles/{slide}.h5",

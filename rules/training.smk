@@ -1,7 +1,7 @@
-# What models are trained on, where it is configured: shards of pairs, for training over many nodes.
+# Shards of pairs for training over many nodes; off by default.
 #
-# A set of shards is written by as many jobs as it names, each its own folder; the order over all of
-# them is one shuffle, and no job waits for another.
+# A set of shards is written by several jobs, each into its own folder. One shuffle orders the pairs
+# of all jobs, and no job waits for another.
 
 
 include: "common_training.smk"

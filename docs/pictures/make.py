@@ -1,6 +1,7 @@
-"""Take the README's two pictures from the demo's report: the gallery, and one slide.
+"""Make the README's two pictures from the demo's report: the gallery and one slide.
 
-make pictures: runs the demo, then this, with Chromium. Both pictures stay below 300 kB together.
+`make pictures` runs the demo, then this script with Chromium. Both pictures together are below
+300 kB.
 """
 
 import sys
@@ -16,7 +17,7 @@ import browser
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
-LARGEST = 150_000  # bytes a picture
+LARGEST = 150_000  # bytes per picture
 # name, part of the address, height of the window in pixels
 VIEWS = [("gallery", "", 800), ("slide", "#view=slide&slide=Demo_Brain_Visium", 1120)]
 WIDTH = 1280

@@ -255,7 +255,7 @@ def test_a_slide_that_empties_the_intersection_is_named(slides):
         slides.choose(method="overlap_hvg", n=10)
 
     assert "2 genes can be chosen from 4 slides, not the 10 asked for" in refused.value.what
-    assert "S3 with 2: without, 25 are left" in refused.value.what
+    assert "without S3 (2 genes), 25 are left" in refused.value.what
     assert "leave S3 out of the panel by `select`, or lower `share` (to 0.75 or less)" in (
         refused.value.hint
     )
@@ -280,11 +280,11 @@ def test_a_slide_that_costs_most_genes_is_warned_of(slides):
     [
         ({"method": "mean", "select": {"tissue": ["brain"]}}, "no slide in"),
         ({"method": "list"}, "needs `genes`"),
-        ({"method": "mean", "genes": "f"}, "only method list reads it"),
+        ({"method": "mean", "genes": "f"}, "only method list uses `genes`"),
         ({"method": "list", "genes": "f", "n": 5}, "remove `n`"),
         ({"method": "slide_hvg", "normalise": "all"}, "over its own genes"),
         ({"method": "median"}, "found 'median', expected one of overlap_hvg"),
-        ({"method": "mean", "train": {"split": "s", "part": []}}, "needs `split`"),
+        ({"method": "mean", "train": {"split": "s", "part": []}}, "give `split`"),
         ({"n": 5}, "panels.p.method: found missing"),
         ({"method": "mean", "n": 41, "share": 0.1}, "40 genes can be chosen"),
     ],

@@ -63,9 +63,9 @@ def test_tables_of_names(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("printed,name\nA,B\n", "the header lacks name and printed"),
+        ("printed,name\nA,B\n", "the header row lacks name and printed"),
         ("printed\tname\nA\tB\nA\tC\n", "'A' has two names, 'B' and 'C'"),
-        ("", "the header lacks"),
+        ("", "the header row lacks"),
     ],
 )
 def test_wrong_tables_of_names_say_what_is_wrong(tmp_path, text, said):
@@ -96,7 +96,7 @@ def test_lists_of_genes(tmp_path, text):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("# none\n", "no gene in it"),
+        ("# none\n", "the file has no gene"),
         ("A\nB\nA\n", "listed twice: A"),
         ("{not", "not valid JSON"),
         ('{"names": []}', "expected a list of names"),

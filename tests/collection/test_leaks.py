@@ -76,7 +76,7 @@ def test_columns_can_be_named(tmp_path):
     path = write(tmp_path, "s1,s2,mine\nGSE1_a,GSE2_c,x\nGSE1_b,GSE2_d,y\n")
     assert leaks(path, slide="s1", part="mine", by="block") == [("same_block", "GSE1_a", "GSE1_b")]
     assert leaks(path, slide="s2", part="mine", by="block") == []
-    with pytest.raises(ConfigError, match="no column 's3'; it has s1, s2, mine"):
+    with pytest.raises(ConfigError, match="no column 's3', only s1, s2, mine"):
         leaks(path, slide="s3")
 
 
@@ -133,7 +133,7 @@ def test_unknown_names_are_told(tmp_path):
     path = write(tmp_path, "slide,part\nGSE1_a,train\nnonsense,test\n")
     found = find_leaks(path, SLIDES, FOUND)
     assert found.leaks == []
-    assert "1 names are not known: nonsense" in found.describe()
+    assert "1 names are not in the catalogue: nonsense" in found.describe()
     with pytest.raises(ConfigError, match="names no slide of the catalogue"):
         find_leaks(write(tmp_path, "a,b\n1,2\n"), SLIDES, FOUND)
     with pytest.raises(ConfigError, match="cannot be read"):

@@ -65,7 +65,7 @@ def test_the_schema_names_a_wrong_option(panel, fault):
     [
         ({"split": "study", "part": ["3"]}, "'3' is not a part of study (0, 1, 2)"),
         ({"split": "patients", "part": ["0"]}, "'0' is not a part of patients (train)"),
-        ({"split": "blocks", "part": ["0"]}, "'blocks' is not under splits (study, patients)"),
+        ({"split": "blocks", "part": ["0"]}, "no split 'blocks'; configured are: study, patients"),
     ],
 )
 def test_parts_that_no_split_has_are_refused(train, said):
@@ -103,9 +103,9 @@ def test_a_small_gene_list_is_foreseen():
     genes = {"A": 36601, "B": 17943, "C": 1186, "D": 36601, "E": 40}
     options = read_options("p", {"method": "overlap_hvg", "n": 100})
     assert foresee_losses("p", options, genes) == (
-        "panels.p: E (40), C (1,186) print few genes, half of the slides 17,943 or more: at most "
-        "40 can be common to all, not the 100 asked for. Leave them out by `select`, or set "
-        "`share` below 1."
+        "panels.p: E (40), C (1,186) print few genes; the median is 17,943. At most 40 can be "
+        "common to all, not the 100 asked for. Leave these slides out by `select`, or set `share` "
+        "below 1."
     )
     assert foresee_losses("p", options, {"A": 20000, "B": 36601}) == ""
     shared = read_options("p", {"method": "overlap_hvg", "share": 0.9})

@@ -321,8 +321,8 @@ def test_too_few_groups_and_no_slides_are_no_error():
         ({"folds": 2, "by": "organ"}, "by must be one of study"),
         ({"folds": 2, "stratify": ["age"]}, "'age'"),
         ({"folds": 2, "confidence": "sure"}, "confidence must be"),
-        ({"folds": 2, "fold": 3}, "fold unknown"),
-        ({"folds": 2, "hold_out": {"organ": ["lung"]}}, "hold_out takes"),
+        ({"folds": 2, "fold": 3}, "unknown fold"),
+        ({"folds": 2, "hold_out": {"organ": ["lung"]}}, "hold_out accepts"),
         ({"fractions": {"train": 0.8, "val": 0.2}, "hold_out": {"tissue": ["lung"]}}, "'test'"),
     ],
 )

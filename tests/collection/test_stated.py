@@ -209,10 +209,10 @@ def test_own_table_of_relations_adds_to_the_shipped_one(tmp_path):
     [
         ("(x\tsame_study\tX\tcertain\ts", "regular expression"),
         ("x\tsame_study\t\\1\tcertain\ts", "regular expression"),
-        ("x\tsame_lab\tX\tcertain\ts", "relation must be one of"),
-        ("x\tsame_study\tX\tsure\ts", "confidence must be one of"),
+        ("x\tsame_lab\tX\tcertain\ts", "relation 'same_lab' must be one of"),
+        ("x\tsame_study\tX\tsure\ts", "confidence 'sure' must be one of"),
         ("x\tsame_study\t\tcertain\ts", "name is empty"),
-        ("x\tsame_study\tX\tcertain", "cells where the header has"),
+        ("x\tsame_study\tX\tcertain", "cells, but the header row has"),
     ],
 )
 def test_faults_of_a_table_are_named(tmp_path, row, says):

@@ -68,7 +68,7 @@ def test_terminal_shows_a_bar_a_step_failures_whole_and_the_summary_last(one_bad
     assert f"FAILED Bad at align_spots: {coord}, line 4: yaxis of spot" in shown
     last = shown.rstrip().splitlines()[-4:]
     assert "Slides: 1 done, 1 failed, 0 excluded, 0 not selected." in last
-    assert last[-1].startswith(("Look at ", "To go on "))
+    assert last[-1].startswith(("Look at ", "To continue "))
 
 
 def test_without_a_terminal_the_lines_are_plain(one_bad, tmp_path):

@@ -1,4 +1,4 @@
-"""Assign groups to parts so that sizes come out as asked and each stratum is spread alike.
+"""Assign groups to parts: sizes as asked, and each stratum spread evenly over the parts.
 
 The cost of an assignment is a chi-square distance: for every feature (the size, and each stratum),
 the sum over parts of (found - wanted)^2 / wanted. Sizes go before strata. Small cases are searched
@@ -10,15 +10,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-#: Up to so many assignments are all tried.
+#: Up to this number of assignments, all of them are tried.
 EXHAUSTIVE = 300_000
-#: Weights of the size against all strata together, one after another: strata shape the parts first,
-#: then sizes are made exact by what hurts the strata least.
+#: Weights of the size relative to all strata together, used one after another. The strata decide
+#: first. Then the sizes become exact by the changes that cost the strata least.
 SIZE_WEIGHTS = (1.0, 30.0, 1000.0)
-#: Starts of the search, and above so many groups only a quarter of them.
+#: Starts of the search. Above `MANY` groups only a quarter of them are used.
 STARTS = 8
 MANY = 300
-#: A change must be worth this much, so that rounding never keeps the search going.
+#: Smallest gain of a change. Rounding errors are smaller, so they cannot keep the search going.
 WORTH = 1e-9
 
 
@@ -35,17 +35,18 @@ def assign(
     Parameters
     ----------
     names
-        Name of each group; they and the seed decide between what is equally good.
+        Name of each group. Names and seed decide between assignments that are equally good.
     sizes
         Size of each group, shape (groups,), not negative.
     strata
-        Size of each group within each stratum, shape (groups, strata); there may be none.
+        Size of each group within each stratum, shape (groups, strata); ``strata`` may be 0.
     shares
-        Share of the whole that each part shall have; they sum to 1.
+        Share of the total size that each part should have; they sum to 1.
     seed
-        Seed.
+        Seed of the order of the groups and of the random starts.
     fixed
-        The part of groups that stay where they are, -1 for the others; None where all are free.
+        Part of each group that must stay in it, -1 for the others, shape (groups,); None if all
+        groups are free.
 
     Returns
     -------
@@ -75,7 +76,7 @@ def _digest(seed: int, name: str) -> bytes:
 
 
 def _features(sizes: np.ndarray, strata: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Size and strata of each group as shares of their totals; the weights of the features."""
+    """Return size and strata of each group as shares of their totals, and the features' weights."""
     columns = np.column_stack([sizes, strata.reshape(len(sizes), -1)])
     totals = columns.sum(axis=0)
     kept = totals > 0
@@ -87,7 +88,7 @@ def _features(sizes: np.ndarray, strata: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 class _Search:
-    """The search for one problem; ``values`` (groups, features), ``shares`` (parts,)."""
+    """The search for the best assignment; ``values`` (groups, features), ``shares`` (parts,)."""
 
     def __init__(self, values, weights, shares, fixed):
         self.values = values
@@ -98,7 +99,7 @@ class _Search:
         self.targets = np.tile(shares[:, None], (1, values.shape[1]))
 
     def cost(self, part: np.ndarray) -> tuple[float, float]:
-        """Cost of the sizes, then of the strata."""
+        """Compute the cost of the sizes and the cost of the strata."""
         found = np.zeros_like(self.targets)
         np.add.at(found, part, self.values)
         costs = self.weights * (found - self.targets) ** 2 / self.shares[:, None]
@@ -142,7 +143,7 @@ class _Search:
         return min(found, key=lambda one: one[:2])[2]
 
     def _start(self, random: np.random.Generator | None) -> np.ndarray:
-        """Put groups one by one, the largest first, where they cost least."""
+        """Put each group, the largest first, into the part where it costs least."""
         part = self.fixed.copy()
         state = np.zeros_like(self.targets)
         held = part >= 0
@@ -160,7 +161,7 @@ class _Search:
         return part
 
     def _improve(self, part: np.ndarray, size_weight: float) -> np.ndarray:
-        """Move one group, or swap two, as long as that makes the assignment cheaper."""
+        """Move one group, or swap two, as long as that lowers the cost."""
         part = part.copy()
         scale = self.weights.copy()
         scale[0] *= size_weight
@@ -192,7 +193,7 @@ class _Search:
         return part
 
     def _best_swap(self, change, alike, at) -> tuple[int, int] | None:
-        """Find the two groups whose exchange is worth most; None where none is worth anything."""
+        """Find the two groups whose swap lowers the cost most; None if no swap lowers it."""
         inverse = 1 / self.shares
         both = change[:, at] + change[:, at].T
         both -= 2 * alike * (inverse[at][:, None] + inverse[at][None])

@@ -1,6 +1,6 @@
-"""All slides in one table, and the totals of what was found beside what was declared.
+"""List all slides in one table, and compare declared totals with those that were found.
 
-A run that fails writes both in the process that drives it.
+When a run fails, the main process writes both.
 """
 
 import contextlib
@@ -48,10 +48,10 @@ COLUMNS = (
     "tiles",
 )
 STATES = ("done", "failed", "excluded", "not_selected")
-#: Why a slide that was selected is not done: its data or options, something else that went wrong in
-#: its job, or a run that ended before the slide's turn.
+#: Why a selected slide is not done: its data or options are wrong, its job failed in another way,
+#: or the run ended before its jobs.
 CAUSES = ("bad_data", "error", "not_reached")
-#: Failed slides that the terminal names.
+#: Number of failed slides that are printed by name.
 NAMED = 20
 
 
@@ -62,16 +62,16 @@ def build_manifest(
     summary: str | Path,
     references: str | Path,
 ) -> None:
-    """Write the manifest, the summary and the studies from what stands in the working directory.
+    """Write the manifest, the summary and the studies from the files in the working directory.
 
     Parameters
     ----------
     catalogue_path
         The catalogue.
     status
-        Per slide ``(selected | excluded | not_selected, reason)``, as ``selection.select`` gives.
+        Slide -> ``(selected | excluded | not_selected, reason)``, from ``selection.select``.
     manifest
-        Where to write the table: tab-separated, one line a slide of the catalogue, :data:`COLUMNS`.
+        Where to write the table: tab-separated, `COLUMNS`, one row per slide of the catalogue.
     summary
         Where to write the totals, JSON.
     references
@@ -92,7 +92,7 @@ def build_manifest(
 def list_slides(
     slides: catalogue.Catalogue, status: dict[str, tuple[str, str]]
 ) -> list[dict[str, Any]]:
-    """Return a row a slide of the catalogue, by :data:`COLUMNS`, from what stands on the disk."""
+    """Return one row per slide of the catalogue, by `COLUMNS`, from the files on the disk."""
     return [_row(slides.slides[name], *status[name]) for name in slides.slides]
 
 
@@ -101,7 +101,7 @@ def write_citations(
 ) -> None:
     """Write the BibTeX of the studies that the selected slides come from.
 
-    Empty but for a comment where the dataset has no bibliography, as a folder may.
+    If no study is known, the file has only a comment: a dataset folder may have no bibliography.
     """
     pmids = [row.pmid for name, row in slides.slides.items() if status[name][0] == "selected"]
     bib = ""
@@ -112,20 +112,20 @@ def write_citations(
 
 
 def read_manifest(path: str | Path) -> list[dict[str, str]]:
-    """Read a manifest: one dict a slide, every value as text."""
+    """Read a manifest: one dict per slide, every value as text."""
     with open(path, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file, delimiter="\t"))
 
 
 def summarise(slides: catalogue.Catalogue, rows: list[dict]) -> dict:
-    """Total what the catalogue declares and what was built.
+    """Sum up what the catalogue declares and what was built.
 
     Returns
     -------
     dict
         ``dataset``, ``revision``, ``states`` (slides by status), and under ``declared`` (whole
-        catalogue), ``selected`` (the same figures of the selected slides) and ``found`` (slides
-        that are done): ``slides``, ``pairs``, ``tech``, ``species``, ``tissue``; the last three
+        catalogue), ``selected`` (declared figures of the selected slides) and ``found`` (slides
+        that are done): ``slides``, ``pairs``, ``tech``, ``species``, ``tissue``. The last three
         give slides and pairs by value.
     """
     chosen = [row for row in rows if row["status"] in ("done", "failed")]
@@ -144,25 +144,25 @@ def summarise(slides: catalogue.Catalogue, rows: list[dict]) -> dict:
 def describe(
     rows: list[dict[str, Any]], results: str | Path, leftovers: Sequence[str], failed: bool
 ) -> str:
-    """Sum up for the terminal: how many slides are done, which failed and why, and what to do.
+    """Return a summary for the terminal: slides done, slides failed and why, and what to do.
 
     Parameters
     ----------
     rows
-        As `list_slides` gives them.
+        Rows from `list_slides`.
     results
         The folder of the results.
     leftovers
-        Slides that are not selected and have products here.
+        Slides that are not selected but have products in the results.
     failed
         Whether the run failed, so that ``failed.yaml`` was written.
     """
     states = Counter(row["status"] for row in rows)
     wrong = [row for row in rows if row["status"] == "failed"]
     unfinished = sum(row["cause"] == "not_reached" for row in wrong)
-    if not failed:  # a run of some targets alone: what it did not build is no failure
+    if not failed:  # only some targets were asked for: slides that were not reached did not fail
         wrong = [row for row in wrong if row["cause"] != "not_reached"]
-    wrong.sort(key=lambda row: row["cause"] == "not_reached")  # those are named last
+    wrong.sort(key=lambda row: row["cause"] == "not_reached")  # these are listed last
     lines = [
         f"  FAILED {row['slide']} at {row['stage']}: {row['reason']}\n"
         f"    what to do: {row['hint']}\n"
@@ -177,11 +177,11 @@ def describe(
         counts["failed"] += f" ({unfinished} of them not finished)" if failed else ""
         counts |= {} if failed else {"unfinished": f"{unfinished} not built whole"}
     if failed and len(wrong) > unfinished:
-        lines.append(f"To go on without the failed slides, add --configfile {results}/failed.yaml")
+        lines.append(f"To continue without failed slides, add --configfile {results}/failed.yaml")
     if leftovers:
         lines.append(
-            f"{results} holds products of {len(leftovers)} slides that are not selected, such as "
-            f"{leftovers[0]}: snakemake remove_leftovers lists and removes them."
+            f"{results} has products of {len(leftovers)} slides that are not selected, such as "
+            f"{leftovers[0]}. snakemake remove_leftovers lists and removes them."
         )
     lines.append(f"Slides: {', '.join(counts.values())}.")
     lines.append(f"Look at {results}/report/index.html or {results}/manifest.tsv.")
@@ -191,7 +191,7 @@ def describe(
 def write_failed(rows: list[dict[str, Any]], out: str | Path) -> None:
     """Write a configuration that excludes the slides whose jobs failed, with their reasons.
 
-    Without any, the file of an earlier run is removed.
+    If no job failed, the file of an earlier run is removed.
     """
     failed = {
         row["slide"]: f"{row['stage']}: {_cell(row['reason'])}"
@@ -211,7 +211,7 @@ def write_failed(rows: list[dict[str, Any]], out: str | Path) -> None:
 
 
 def find_leftovers(selected: Collection[str]) -> dict[str, list[str]]:
-    """Find products of slides that are not selected, by slide, in the working directory."""
+    """Find the products of slides that are not selected: slide -> paths."""
     found: dict[str, list[str]] = {}
     for pattern in (path for products in PRODUCTS.values() for path in products):
         folder, suffix = pattern.split("{slide}")
@@ -227,7 +227,7 @@ def find_leftovers(selected: Collection[str]) -> dict[str, list[str]]:
 
 
 def remove_leftovers(found: dict[str, list[str]], tell: Callable[[str], None]) -> None:
-    """Name the files that `find_leftovers` found, and remove each."""
+    """Report the files that `find_leftovers` found, by calling ``tell``, and remove them."""
     for slide, paths in found.items():
         tell(f"{slide}: {', '.join(paths)}")
         for path in paths:
@@ -252,9 +252,9 @@ def _row(slide: catalogue.Slide, state: str, reason: str) -> dict:
 
 
 def _outcome(slide: str) -> dict[str, Any]:
-    """Say what became of a selected slide: its failure, where its chain stopped, or its record.
+    """Return the state of a selected slide: its failure, the step that is missing, or its record.
 
-    Only what is below ``results/`` decides whether it is done: ``work/`` may be removed.
+    Only files below ``results/`` decide whether it is done: ``work/`` may be removed.
     """
     if failure := read_failure(slide):
         cause = "bad_data" if failure["final"] else "error"
@@ -291,7 +291,7 @@ def _outcome(slide: str) -> dict[str, Any]:
 
 
 def _reached(slide: str, step: str) -> str:
-    """Return the first step of the chain that has not left its product, for work/ tells more."""
+    """Return the first step of the chain whose product is missing, also those below ``work/``."""
     for earlier, products in PRODUCTS.items():
         paths = [path.format(slide=slide) for path in products]
         if SLIDE_STEPS[earlier].optional:
@@ -312,7 +312,7 @@ def _wrong_product(path: str, why: str) -> dict[str, Any]:
 
 
 def _found(slide: str) -> dict:
-    """Say what the record of a finished slide holds."""
+    """Return the figures of a finished slide, from its record."""
     record = json.loads(Path(f"results/records/{slide}.json").read_text(encoding="utf-8"))
     return {
         "spots_in_counts": record["spots"]["in_counts"],
@@ -330,7 +330,7 @@ def _found(slide: str) -> dict:
 
 
 def _cell(value) -> str:
-    """Render a value so that no text of the dataset can break a line or a column."""
+    """Return a value as one line of text: no text of the dataset can break a row or a column."""
     text = "" if value is None else str(value)
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 

@@ -1,14 +1,15 @@
-"""Learn where every barcode of a Visium array is, from what all slides together say.
+"""Learn the position of every barcode of a Visium array from all slides together.
 
-A barcode has one fixed position on every array of its kind. A slide with a certain lattice shows
-the positions of its own barcodes up to a shift, a turn and a mirror image. So slides that share
-barcodes can be laid onto each other, and what most of them agree on is the map of their kind.
+A barcode has one fixed position on every array of its kind. The lattice of a slide shows the
+positions of its own barcodes, except for a shift, a rotation and a mirroring. Slides that share
+barcodes can therefore be aligned with each other. The positions on which most of them agree are the
+map of their kind.
 
-- A slide joins a kind if one symmetry of the lattice, and only one, brings nearly all barcodes that
-  they share to the same positions.
-- Kinds come apart by themselves: their barcodes do not occur together.
+- A slide joins a kind if exactly one symmetry of the lattice brings nearly all shared barcodes to
+  the same positions.
+- Kinds separate without a further rule, because no slide has barcodes of two kinds.
 - A position needs more than half of the votes, a direction more than half of the slides, and a map
-  three slides: otherwise it is unknown.
+  at least three slides. Otherwise it is unknown.
 """
 
 import json
@@ -27,37 +28,37 @@ from st1k4m.run.outputs import write_text
 
 log = logging.getLogger(__name__)
 
-# Slides that make a map. Two that contradict each other would be one opinion each.
+# Fewest slides that make a map. Between two slides that contradict each other there is no majority.
 FEWEST_SLIDES = 3
-# Barcodes that two slides must share to be compared, the share of them that the right symmetry
-# brings together, and the share that the next best may reach (spots of one row agree on two).
+# Fewest barcodes that two slides must share to be compared; least share of these that the right
+# symmetry brings together; largest share for the second best (spots of one row fit two symmetries).
 SHARED, AGREE, OTHERWISE = 6, 0.9, 0.7
-# Below this share a slide of a kind is named, though its symmetry is clear: part of its lattice is
-# shifted, or some barcodes are exchanged.
+# Below this share of agreeing barcodes a slide is reported even if its symmetry is clear: part of
+# its lattice is shifted, or some barcodes are exchanged.
 WHOLE = 0.99
-# A slide that fits no kind contradicts one whose map holds this share of its barcodes.
+# A slide that fits no kind contradicts a kind whose map has at least this share of its barcodes.
 BELONGS = 0.5
 
-# The twelve symmetries of a hexagonal lattice, as what they do to the cube coordinates of a node:
-# a permutation of the three and a sign. In this order, the plainer ones first.
-_FAR = 1 << 32  # further than any step
+_FAR = 1 << 32  # larger than any step on the lattice
+# The twelve symmetries of a hexagonal lattice, as operations on the three cube coordinates of a
+# node: a permutation and a sign.
 _CUBE = [(order, sign) for sign in (1, -1) for order in permutations(range(3))]
 
 
 @dataclass(frozen=True)
 class SlideArray:
-    """The barcodes of a slide and where its lattice has them.
+    """The barcodes of a slide and their positions on its lattice.
 
     Attributes
     ----------
     slide
         Name.
     bases
-        Barcodes without the library's number, distinct.
+        Distinct barcodes without the library number (``-1``).
     row, col
-        Positions, int64 ``(n,)``; relative ones will do.
+        Positions, int64 ``(n,)``; only their differences count.
     corrected
-        How the workflow turned or mirrored its coordinates; empty where it did not.
+        How the workflow rotated or mirrored its coordinates; empty if it did not.
     """
 
     slide: str
@@ -71,10 +72,10 @@ class SlideArray:
 class SlideOpinion:
     """How a slide agrees with the map of its kind.
 
-    ``kind`` is empty where it belongs to none; ``symmetry`` says how it lies against most slides of
-    the kind (empty: as they do); ``shared`` barcodes were compared and ``agree`` of them have the
-    map's positions. ``verdict`` is ``agrees``, ``corrected`` (agrees since the workflow turned or
-    mirrored its coordinates), ``contradicts``, or ``unknown``.
+    ``kind`` is empty if the slide belongs to none. ``symmetry`` is its orientation relative to most
+    slides of the kind (empty: the same). ``shared`` barcodes were compared; ``agree`` of them have
+    the map's positions. ``verdict`` is ``agrees``, ``corrected`` (agrees after the workflow rotated
+    or mirrored its coordinates), ``contradicts``, or ``unknown``.
     """
 
     slide: str
@@ -89,7 +90,7 @@ class SlideOpinion:
 
 @dataclass(frozen=True)
 class ArrayMap:
-    """The map of one kind of array: int64 rows and columns, votes for and against each."""
+    """The map of one kind of array: int64 rows and columns, and votes for and against each."""
 
     kind: str
     slides: int
@@ -102,7 +103,7 @@ class ArrayMap:
 
 @dataclass
 class _Cluster:
-    """Slides laid onto each other: positions (cube q, r) by barcode in the first slide's frame."""
+    """Aligned slides: positions (cube q, r) by barcode in the first slide's frame."""
 
     place: dict[str, tuple[int, int]] = field(default_factory=dict)
     members: dict[str, tuple[tuple, np.ndarray]] = field(default_factory=dict)
@@ -111,16 +112,16 @@ class _Cluster:
 def calibrate_arrays(
     ledgers: Iterable[str | Path], records: Iterable[str | Path], out: str | Path
 ) -> None:
-    """Write the maps of all kinds of arrays, and how each slide agrees with them.
+    """Write the maps of all kinds of arrays, and how each slide agrees with its map.
 
     Parameters
     ----------
     ledgers, records
-        The slides' products, in the same order; those without Visium barcodes are left out.
+        The slides' products, in the same order. Slides without Visium barcodes are left out.
     out
-        A folder, replaced as a whole: ``{kind}.tsv`` (``barcode``, ``array_row``, ``array_col``,
-        ``votes``, ``disagreements``; the head says from how many slides), and ``slides.tsv``
-        (`SlideOpinion`, one row a slide).
+        A folder; tables of an earlier run in it are removed. ``{kind}.tsv`` has ``barcode``,
+        ``array_row``, ``array_col``, ``votes``, ``disagreements``; its head states the number of
+        slides. ``slides.tsv`` has one row per slide with the fields of `SlideOpinion`.
     """
     slides = [
         found
@@ -133,7 +134,7 @@ def calibrate_arrays(
     texts["slides.tsv"] = _opinions_text(opinions)
     for name, text in texts.items():
         write_text(out / name, text)
-    for old in out.glob("*.tsv"):  # of an earlier run
+    for old in out.glob("*.tsv"):  # from an earlier run
         if old.name not in texts:
             old.unlink()
     for opinion in opinions:
@@ -142,7 +143,7 @@ def calibrate_arrays(
 
 
 def read_slide(ledger: str | Path, record: str | Path) -> SlideArray | None:
-    """Read what a slide says of its array; None where its barcodes are not Visium's."""
+    """Read the barcodes and positions of a slide; None if the slide is not Visium."""
     import pyarrow.parquet as pq
 
     facts = json.loads(Path(record).read_text(encoding="utf-8"))
@@ -162,9 +163,9 @@ def read_slide(ledger: str | Path, record: str | Path) -> SlideArray | None:
 
 
 def _as_in_image(row: np.ndarray, col: np.ndarray, geometry: dict) -> tuple[np.ndarray, np.ndarray]:
-    """Give positions that a table of barcodes states the direction that the image shows them in.
+    """Turn positions from a table of barcodes into the direction in which the image shows them.
 
-    Positions told from the centres run that way already: so both are alike evidence.
+    Positions found from the centres have that direction already, so both are comparable evidence.
     """
     if geometry.get("positions") != "barcodes":
         return row, col
@@ -173,7 +174,7 @@ def _as_in_image(row: np.ndarray, col: np.ndarray, geometry: dict) -> tuple[np.n
 
 
 def _turned_by(geometry: dict) -> str:
-    """Say how the workflow turned or mirrored the slide; empty if it did not."""
+    """Return how the workflow rotated or mirrored the slide; empty if it did not."""
     given = geometry.get("correction") or {}
     if given.get("by") != "workflow" or not (given["swap"] or given["flip"]):
         return ""
@@ -181,19 +182,19 @@ def _turned_by(geometry: dict) -> str:
 
 
 def learn_arrays(slides: list[SlideArray]) -> tuple[list[ArrayMap], list[SlideOpinion]]:
-    """Learn the maps of all kinds of arrays, and how each slide agrees with them.
+    """Learn the maps of all kinds of arrays, and how each slide agrees with its map.
 
     Parameters
     ----------
     slides
-        In any order: the result does not depend on it.
+        In any order; the result does not depend on it.
 
     Returns
     -------
     list of ArrayMap
-        The kinds that at least `FEWEST_SLIDES` slides agree on, most slides first.
+        Kinds with at least `FEWEST_SLIDES` slides, most slides first.
     list of SlideOpinion
-        One a slide, by name.
+        One per slide, sorted by name.
     """
     by_size = sorted(slides, key=lambda slide: (-len(slide.bases), slide.slide))
     clusters = _cluster(by_size)
@@ -221,14 +222,14 @@ def learn_arrays(slides: list[SlideArray]) -> tuple[list[ArrayMap], list[SlideOp
 
 
 def _cluster(slides: list[SlideArray]) -> list[_Cluster]:
-    """Lay slides that share barcodes onto each other, until nothing more can be joined."""
+    """Align slides that share barcodes with each other, until no more can be joined."""
     clusters: list[_Cluster] = []
     waiting = [slide for slide in slides if len(slide.bases) >= SHARED]
     while waiting:
         left = [
             slide for slide in waiting if not any(_join(cluster, slide) for cluster in clusters)
         ]
-        if len(left) == len(waiting):  # none fits: the largest begins a kind of its own
+        if len(left) == len(waiting):  # none fits: the largest starts a new kind
             first = left.pop(0)
             clusters.append(_Cluster())
             cube = _to_cube(first.row, first.col)
@@ -238,7 +239,7 @@ def _cluster(slides: list[SlideArray]) -> list[_Cluster]:
 
 
 def _join(cluster: _Cluster, slide: SlideArray) -> bool:
-    """Lay a slide onto a cluster if just one symmetry brings their barcodes together."""
+    """Add a slide to a cluster if exactly one symmetry brings their barcodes together."""
     shared = [i for i, barcode in enumerate(slide.bases) if barcode in cluster.place]
     if len(shared) < SHARED:
         return False
@@ -263,7 +264,7 @@ def _join(cluster: _Cluster, slide: SlideArray) -> bool:
 def _add(
     cluster: _Cluster, slide: SlideArray, symmetry: tuple, step: np.ndarray, cube: np.ndarray
 ) -> None:
-    """Add a slide to a cluster; the first slide that shows a barcode says where it is for now."""
+    """Add a slide to a cluster. The first slide with a barcode sets its position until the vote."""
     moved = _turn(cube, symmetry) + step
     cluster.members[slide.slide] = (symmetry, moved)
     for barcode, (q, r, _) in zip(slide.bases, moved.tolist(), strict=True):
@@ -271,7 +272,7 @@ def _add(
 
 
 def _common_frame(cluster: _Cluster) -> tuple | None:
-    """Return the symmetry in which more than half of the slides lie; None if there is none."""
+    """Return the symmetry that more than half of the slides have; None if there is none."""
     (frame, count), *_ = Counter(s for s, _ in cluster.members.values()).most_common(1)
     return frame if 2 * count > len(cluster.members) else None
 
@@ -279,9 +280,10 @@ def _common_frame(cluster: _Cluster) -> tuple | None:
 def _vote(
     kind: str, cluster: _Cluster, frame: tuple, named: dict[str, SlideArray]
 ) -> tuple[ArrayMap, dict[str, tuple[tuple, dict[str, tuple[int, int]]]]]:
-    """Count the votes for the position of every barcode, as most slides lie.
+    """Count the votes for the position of every barcode, in the orientation of most slides.
 
-    Returns the map, and by slide its symmetry against it and its own positions in its frame.
+    Return the map, and for each slide its symmetry relative to the map and its own positions in the
+    map's frame.
     """
     back = _inverse(frame)
     votes: dict[str, Counter] = {}
@@ -324,7 +326,7 @@ def _vote(
 
 
 def _compare(slide: SlideArray, found: ArrayMap, turned: tuple) -> SlideOpinion:
-    """Say how a slide of a kind agrees with the map of its kind."""
+    """Compare a slide with the map of its kind."""
     symmetry, own = turned
     places = zip(found.row.tolist(), found.col.tolist(), strict=True)
     known = dict(zip(found.bases, places, strict=True))
@@ -355,7 +357,7 @@ def _compare(slide: SlideArray, found: ArrayMap, turned: tuple) -> SlideOpinion:
 
 
 def _outsider(slide: SlideArray, maps: list[ArrayMap]) -> SlideOpinion:
-    """Say why a slide belongs to no kind."""
+    """Find out why a slide belongs to no kind."""
     for found in maps:
         shared = len(set(slide.bases) & set(found.bases))
         if shared >= max(SHARED, BELONGS * len(slide.bases)):
@@ -374,7 +376,7 @@ def _unknown(slide: SlideArray, why: str) -> SlideOpinion:
 
 
 def _to_cube(row: np.ndarray, col: np.ndarray) -> np.ndarray:
-    """Turn rows and columns (column plus row even) into cube coordinates, ``(n, 3)`` int64."""
+    """Convert rows and columns (column plus row even) to cube coordinates, ``(n, 3)`` int64."""
     row, col = row - row.min(), col - col.min()
     col = col + (row[0] + col[0]) % 2
     q = (col - row) // 2
@@ -392,12 +394,12 @@ def _inverse(symmetry: tuple) -> tuple:
 
 
 def _compose(outer: tuple, inner: tuple) -> tuple:
-    """Return the symmetry that does ``inner``, then ``outer``."""
+    """Return the symmetry that applies ``inner``, then ``outer``."""
     return tuple(inner[0][place] for place in outer[0]), outer[1] * inner[1]
 
 
 def _describe(symmetry: tuple) -> str:
-    """Say in words what a symmetry does to rows and columns."""
+    """Describe in words what a symmetry does to rows and columns."""
     cube = np.array([[1, 0, -1], [-1, 2, -1]])  # two columns on, and two rows on (column unchanged)
     q, r, _ = _turn(cube, symmetry).T
     col, row = 2 * q + r, r

@@ -1,4 +1,4 @@
-"""A panel: the genes that a model is trained on, and their counts on all slides in one file."""
+"""Choose a panel: the genes that a model is trained on, and their counts on all slides."""
 
 import csv
 import json
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FACTS = ("tech", "species", "tissue", "study", "patient")
-"""Columns of ``slides.tsv`` that every spot of the stacked panel has in ``obs``."""
+"""Columns of ``slides.tsv`` that are copied to ``obs`` of the stacked panel."""
 
 SPOT_COLUMNS = {
     "barcode": str,
@@ -40,10 +40,10 @@ SPOT_COLUMNS = {
     "in_tissue": bool,
     "tile": np.int64,
 }
-"""Columns of a slide's ``obs`` that the stacked panel takes over."""
+"""Columns of a slide's ``obs`` that are copied to ``obs`` of the stacked panel."""
 
 LISTED = 20
-"""Names that a line of the head lists before it says how many more there are."""
+"""Largest number of names that a line of the head lists; the others are only counted."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,11 @@ class Group:
     Attributes
     ----------
     slides
-        The rows of ``slides.tsv`` that are selected, in its order, by the slide's name.
+        The selected rows of ``slides.tsv``, in its order; the index is the slide.
     train
-        (slides,) bool: those that the panel is chosen from.
+        (slides,) bool: the slides that the genes are chosen from.
     parts
-        (slides,) the part of the panel's split, empty where there is none.
+        Part of each slide in the panel's split, (slides,); empty if it has none.
     """
 
     slides: "pd.DataFrame"
@@ -82,20 +82,20 @@ def choose_panel(
     Parameters
     ----------
     name
-        Of the panel.
+        Name of the panel.
     config
-        Its options, as under ``panels.<name>`` in the configuration.
+        Its options: ``panels.<name>`` in the configuration.
     slides
-        ``slides.tsv``: one row a slide.
+        ``slides.tsv``: one row per slide.
     anndata
         The folder of the slides' AnnData files.
     table
-        The table of genes to write, ``rank, gene, slides, ...``; its head says how they were
-        chosen.
+        Where to write the table of genes, ``rank, gene, slides, ...``; its head states how they
+        were chosen.
     stacked
-        The AnnData file to write: the spots of all selected slides x the panel's genes.
+        Where to write the AnnData file: the spots of all selected slides x the panel's genes.
     split
-        The table of the split, ``slide, part, group``, where the panel is chosen from some parts.
+        The table of the split, ``slide, part, group``, if the genes are chosen from some parts.
     genes
         The file with the genes, for method ``list``; see `st1k4m.collection.gene_names.read_list`.
     renames
@@ -104,13 +104,13 @@ def choose_panel(
     Returns
     -------
     list of str
-        What the user should know, in sentences; the head has them too.
+        Warnings for the user, in sentences; the head has them too.
 
     Raises
     ------
     SlideError
-        No panel can be chosen: too few genes are common, with the slides that are the reason; the
-        split or a file of the options does not fit; a slide's AnnData cannot be read.
+        No panel can be chosen: too few genes are common (the message names the slides that cause
+        this), the split or a file of the options does not fit, or a slide's AnnData cannot be read.
     """
     try:
         options = read_options(name, config)
@@ -149,23 +149,23 @@ def _error(name: str, what: str, hint: str) -> SlideError:
 def read_group(
     name: str, options: PanelOptions, slides: str | Path, split: str | Path | None
 ) -> Group:
-    """Read which slides a panel is about and which of them it is chosen from.
+    """Read which slides a panel has and from which of them its genes are chosen.
 
     Parameters
     ----------
     name
-        Of the panel.
+        Name of the panel.
     options
-        Of the panel.
+        Options of the panel.
     slides
         ``slides.tsv``.
     split
-        The table of the split; None where the panel has none.
+        The table of the split; None if the panel has none.
 
     Raises
     ------
     ConfigError
-        No slide is selected, or none of them is in the parts that the panel is chosen from.
+        No slide is selected, or no selected slide is in the parts that the genes are chosen from.
     """
     table = _read_table(slides).set_index("slide")
     taken = [options.takes({"slide": slide, **row}) for slide, row in table.iterrows()]
@@ -188,7 +188,7 @@ def read_group(
 
 
 def _read_table(path: str | Path) -> "pd.DataFrame":
-    """Read a table of the collection, whose head lines start with ``#``: all values as texts."""
+    """Read a table of the collection, all values as text; its head lines start with ``#``."""
     import pandas as pd
 
     with open(path, encoding="utf-8") as file:
@@ -205,7 +205,7 @@ def _refuse_short(
     losses: gene_losses.Losses | None,
     train: list[str],
 ) -> None:
-    """Refuse a panel that would be shorter than asked for, and name the slides that cost most."""
+    """Raise if the panel is shorter than asked for, and name the slides that cost most genes."""
     if options.method == "list" and (choice.genes >= 0).any():
         return
     if options.method == "list":
@@ -213,7 +213,8 @@ def _refuse_short(
             name,
             f"none of the {len(choice.genes):,} genes of the list is printed on a selected slide; "
             f"the list begins with {choice.table['gene'].iloc[0]!r}",
-            "check species, Ensembl versions (names: {drop_version: true}) or a table of names",
+            "check the species; remove Ensembl versions with names: {drop_version: true}, or give "
+            "a table of names with names: {rename: FILE}",
         )
     if options.method == "slide_hvg" and len(choice.genes):
         return
@@ -228,7 +229,7 @@ def _refuse_short(
     hint = "lower n"
     for loss, kept in losses.together:
         gone += loss.slides
-        what += f"\n  {_name(loss.slides)} with {loss.had:,}: without, {kept:,} are left"
+        what += f"\n  without {_name(loss.slides)} ({loss.had:,} genes), {kept:,} are left"
         if kept >= options.n:
             hint = (
                 f"leave {_name(gone)} out of the panel by `select`, or lower `share` "
@@ -264,10 +265,10 @@ def _name(slides: tuple[str, ...] | list[str]) -> str:
 def _find_target(
     genes: SlideGenes, train: list[str], options: PanelOptions, choice: Choice
 ) -> dict[str, float]:
-    """Return the total that each slide's spots are normalised to; NaN for none.
+    """Return the total that each slide's spots are normalised to; NaN if not normalised.
 
-    It is the median over the spots of the slides that the panel is chosen from, for ``slide_hvg``
-    over the slide's own.
+    It is the median over the spots of the slides that the genes are chosen from; for ``slide_hvg``
+    it is the median over the slide's own spots.
     """
     if options.normalise == "slide":
         return {
@@ -337,7 +338,7 @@ def _describe(
     train: list[str],
     warnings: list[str],
 ) -> list[str]:
-    """Say how the panel was chosen, in sentences: the head of its table."""
+    """Return how the panel was chosen, in sentences: the head of its table."""
     asked = f"method {options.method}"
     if options.method == "list":
         asked += f", from {options.genes}"
@@ -447,7 +448,7 @@ def _stack(
     target: dict[str, float],
     head: list[str],
 ) -> None:
-    """Write the spots of all selected slides x the panel's genes, one slide after the other."""
+    """Write the spots of all selected slides x the panel's genes, slide by slide."""
     slides = genes.slides
     categories = {"slide": slides} | {
         fact: sorted(set(group.slides[fact]) - {""}) for fact in FACTS
@@ -505,7 +506,7 @@ def _stack(
 
 
 def _origins(options: PanelOptions, genes: SlideGenes) -> Made:
-    """Return what the panel is made from; all slides' AnnData files together have one digest."""
+    """Return what the panel is made from, with one digest for all slides' AnnData files."""
     lines = []
     for slide in genes.slides:
         made = read_made(genes.paths[slide])
@@ -519,7 +520,7 @@ def _origins(options: PanelOptions, genes: SlideGenes) -> Made:
 
 
 def _ranks(genes: SlideGenes, choice: Choice) -> np.ndarray:
-    """Return each gene's rank on each slide from 1, (genes, slides) float32; NaN for none."""
+    """Return each gene's rank on each slide, from 1, (genes, slides) float32; NaN if unranked."""
     ranks = np.full((len(choice.genes), len(genes.slides)), np.nan, np.float32)
     place = np.full(len(genes.names), -1)
     place[choice.genes] = np.arange(len(choice.genes))
@@ -537,7 +538,7 @@ def _append_values(
     over: np.ndarray | None,
     target: float,
 ) -> dict[str, np.ndarray]:
-    """Write a slide's rows; return the totals of its spots over all genes and over ``over``."""
+    """Write a slide's rows; return its spots' totals over all genes and over the genes ``over``."""
     columns = np.full(len(genes.names), -1, np.int32)
     columns[chosen[chosen >= 0]] = np.flatnonzero(chosen >= 0)
     counted = np.zeros(len(genes.names), np.int64)
@@ -555,7 +556,7 @@ def _append_values(
 
 
 def _read_spots(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
-    """Read names, columns and places of a slide's spots."""
+    """Read names, `SPOT_COLUMNS` and positions of a slide's spots."""
     from anndata.io import read_elem
 
     with h5py.File(path) as file:

@@ -1,14 +1,15 @@
 """Find slides that show the same section, by their pictures and by the counts of their spots.
 
-All pairs are compared at once by products of matrices, for four signs of a common origin:
+Matrix products compare all pairs at once, for four signs of a common origin:
 
-- spots of one barcode with the very same counts (another name, other spots left out);
-- spots with the very same counts under other barcodes;
-- the counts of one barcode relative to its neighbours', which other genes hardly change;
-- the pictures, in eight orientations, without their coarse shading and their finest detail.
+- spots with the same barcode and equal counts (a copy under another name, or with other spots left
+  out);
+- spots with equal counts and other barcodes;
+- the counts of a spot relative to its neighbours, which hardly depend on the list of genes;
+- the pictures, in eight orientations, without coarse shading and finest detail.
 
-Only pairs that one of these points to are looked at in full. Barcodes say nothing by themselves:
-all arrays of a kind have the same.
+Only pairs with one of these signs are compared in full. Equal barcodes are not a sign, because all
+arrays of a kind have the same barcodes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,35 +24,37 @@ from scipy.spatial import cKDTree
 from st1k4m.collection.fingerprint import Fingerprint
 from st1k4m.collection.relations import Relation, relate
 
-#: Side of the pictures that point to pairs; they are compared in full at `PICTURE`.
+#: Side in pixels of the pictures that select pairs; selected pairs are compared at side `PICTURE`.
 COARSE = 32
-#: Sigmas in pixels of the finest and of the coarsest detail of a picture that is compared.
+#: Sigmas in pixels of the finest and the coarsest detail of a picture that are compared.
 FINE, SHADING = 1.0, 6.0
-#: A picture with less detail than this, in grey levels, shows nothing to compare.
+#: A picture with less detail than this (standard deviation in grey levels) is not compared.
 DETAIL = 2.0
-#: Correlation of pictures: looked at, maybe the same, the same, one copied from the other. Copies
-#: at JPEG quality 80, of 0.7 times the size, mirrored, reach 0.99; 300 generated slides of
-#: unrelated tissue, all of one stain on white, stay below 0.65.
+#: Correlation from which pictures are compared in full, may be the same, are the same, are copies.
+#: Copies at JPEG quality 80, of 0.7 times the size, mirrored, reach 0.99; 300 generated slides of
+#: unrelated tissue, all with one stain on white, stay below 0.65.
 PICTURE_CANDIDATE, PICTURE_POSSIBLE, PICTURE_SAME, PICTURE_COPY = 0.65, 0.75, 0.88, 0.97
 
-#: Residuals beyond this, a factor of e, count no more: spots off the tissue would count alone.
+#: Residuals are clipped at this, a factor of e. Otherwise spots off the tissue would dominate.
 CLIP = 1.0
-#: Spots in common below which their counts say nothing.
+#: Fewest common spots whose counts are compared.
 FEWEST_SPOTS = 20
-#: Correlation of residuals: looked at, likely, certain. Unrelated sections have none.
+#: Correlation of residuals from which pairs are compared in full, likely, certain. Residuals of
+#: unrelated sections are not correlated.
 RESIDUAL_CANDIDATE, RESIDUAL_LIKELY, RESIDUAL_CERTAIN = 0.25, 0.4, 0.7
-#: Standard deviations that a correlation must be above none: a million pairs reach 5 by chance.
+#: Standard deviations by which a correlation must exceed 0: of a million pairs some reach 5 by
+#: chance.
 SIGMAS = 8.0
 
-#: Share of the spots with the very same counts: likely, certain.
+#: Share of spots with equal counts from which a pair is likely, certain.
 EXACT_LIKELY, EXACT_CERTAIN = 0.3, 0.5
-#: Spots with fewer counts have the counts of many others.
+#: Spots with fewer counts are not compared: many spots have the same low counts.
 FEWEST_COUNTS = 100
-#: Counts that more slides than this have are too common to point to a pair.
+#: Counts that more slides than this have do not select pairs.
 COMMON = 64
-#: Barcodes of more slides than this are compared in dense blocks of this many.
+#: Barcodes that more than `DENSE` slides have are compared in dense blocks of `BLOCK` barcodes.
 DENSE, BLOCK = 32, 4096
-#: Differences at which counts that agree do so by chance.
+#: Counts shifted by these differences agree only by chance.
 SHIFTS = (-3, -2, -1, 1, 2, 3)
 
 #: (transpose, flip left and right, flip up and down): the eight symmetries of a square.
@@ -70,7 +73,7 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Compared:
-    """Pairs of slides that are the same section, and pairs of which the content denies it."""
+    """Pairs of slides of the same section, and pairs whose content excludes this."""
 
     relations: list[Relation]
     _index: dict[str, int]
@@ -78,7 +81,7 @@ class Compared:
     _found: frozenset[tuple[str, str]]
 
     def refutes(self, one: str, other: str) -> bool:
-        """Whether two slides could be compared spot by spot, and nothing in them agrees."""
+        """Return whether two slides were compared spot by spot and nothing agrees."""
         first, second = sorted((one, other))
         if first not in self._index or second not in self._index:
             return False
@@ -89,7 +92,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Evidence:
-    """One sign that two slides are one section: what it is, and how sure by itself."""
+    """A sign that two slides are one section: a text with numbers, and its own confidence."""
 
     text: str
     confidence: str
@@ -101,7 +104,7 @@ def compare(fingerprints: Mapping[str, Fingerprint]) -> Compared:
     Parameters
     ----------
     fingerprints
-        By name of the slide.
+        Slide -> fingerprint.
 
     Returns
     -------
@@ -142,7 +145,7 @@ def compare(fingerprints: Mapping[str, Fingerprint]) -> Compared:
 
 
 def _conclude(one: str, other: str, evidence: Sequence[Evidence]) -> Relation | None:
-    """Weigh the evidence: two signs that are likely by themselves make certain."""
+    """Combine the evidence: a likely sign and a second sign together are certain."""
     if not evidence:
         return None
     grades = [item.confidence for item in evidence]
@@ -156,14 +159,14 @@ def _conclude(one: str, other: str, evidence: Sequence[Evidence]) -> Relation | 
 
 
 def correlate_residuals(prints: Sequence[Fingerprint]) -> tuple[np.ndarray, np.ndarray]:
-    """Correlate the residuals of all pairs of slides over the barcodes that both have.
+    """Correlate the residuals of all pairs of slides over their common barcodes.
 
     Returns
     -------
     shared : ndarray
-        Number of barcodes in common, (slides, slides).
+        Number of common barcodes, (slides, slides) float64.
     correlation : ndarray
-        Pearson correlation over them, (slides, slides); 0 where one is constant.
+        Pearson correlation over them, (slides, slides) float64; 0 if a slide is constant.
     """
     count = len(prints)
     slide = np.repeat(np.arange(count), [len(one.keys) for one in prints])
@@ -196,10 +199,11 @@ def correlate_residuals(prints: Sequence[Fingerprint]) -> tuple[np.ndarray, np.n
 
 
 def share_counts(prints: Sequence[Fingerprint], keyed: bool) -> np.ndarray:
-    """Point to pairs of slides whose spots have the very same counts, (slides, slides) bool.
+    """Find pairs of slides whose spots have equal counts, (slides, slides) bool.
 
-    ``keyed`` asks for the same barcode too. Without, slides of few counts agree by chance, as often
-    as they would were the counts of one of them a little higher; pairs must agree more often.
+    With ``keyed``, the barcodes must be equal too. Without it, slides with low counts agree by
+    chance. They then agree as often when the counts of one slide are shifted a little, so a pair
+    must agree more often than that.
     """
     marks = [np.unique(_mark(one, keyed)) for one in prints]
     values, slides = np.unique(np.concatenate(marks), return_counts=True)
@@ -219,7 +223,7 @@ def share_counts(prints: Sequence[Fingerprint], keyed: bool) -> np.ndarray:
 
 
 def _incidence(marks: Sequence[np.ndarray], values: np.ndarray) -> sparse.csr_matrix:
-    """Say which of the sorted values each slide has, (slides, values)."""
+    """Return which of the sorted values each slide has, (slides, values) float32 of 0 and 1."""
     if not len(values):
         return sparse.csr_matrix((len(marks), 1))
     slide, column = [], []
@@ -233,12 +237,15 @@ def _incidence(marks: Sequence[np.ndarray], values: np.ndarray) -> sparse.csr_ma
 
 
 def _beyond_chance(same: np.ndarray | float, by_chance: np.ndarray | float) -> np.ndarray:
-    """Whether more agree than chance explains: by half as much again, and by `SIGMAS`."""
+    """Return whether more agree than by chance: at least 1.5 times as many, and by `SIGMAS`."""
     return (same > 1.5 * by_chance) & (same > by_chance + SIGMAS * np.sqrt(by_chance + 1))
 
 
 def _mark(one: Fingerprint, keyed: bool, shift: int = 0) -> np.ndarray:
-    """Give one number for the counts of each spot that has enough of them, and its barcode."""
+    """Return one number per spot for its counts and, if ``keyed``, its barcode.
+
+    Spots with too few counts are left out.
+    """
     enough = one.totals >= (1 if keyed else FEWEST_COUNTS)
     mark = (one.totals[enough] + shift).astype(np.uint64) * np.uint64(1 << 20)
     mark += one.detected[enough].astype(np.uint64)
@@ -248,7 +255,7 @@ def _mark(one: Fingerprint, keyed: bool, shift: int = 0) -> np.ndarray:
 
 
 def _compare_keyed(one: Fingerprint, other: Fingerprint) -> list[Evidence]:
-    """Compare spots of one barcode."""
+    """Compare the counts of spots with the same barcode."""
     _, first, second = np.intersect1d(one.keys, other.keys, return_indices=True)
     shared = len(first)
     if shared < FEWEST_SPOTS / 2:
@@ -297,7 +304,7 @@ def _compare_unkeyed(one: Fingerprint, other: Fingerprint) -> list[Evidence]:
     )
     least = min(len(left), len(right))
     if least < FEWEST_SPOTS or max(one.spots, other.spots) > max(len(one.keys), len(other.keys)):
-        return []  # of sampled spots, other barcodes would be other spots
+        return []  # spots are sampled by barcode, so two samples are different spots
     same = _in_common(left, right)
     by_chance = float(np.mean([_in_common(left + np.array([shift, 0]), right) for shift in SHIFTS]))
     share = same / least
@@ -313,7 +320,7 @@ def _compare_unkeyed(one: Fingerprint, other: Fingerprint) -> list[Evidence]:
 
 
 def _in_common(left: np.ndarray, right: np.ndarray) -> int:
-    """Size of the intersection of two multisets of rows."""
+    """Return the size of the intersection of two multisets of rows."""
     both = np.concatenate([left, right])
     _, place = np.unique(both, axis=0, return_inverse=True)
     place = place.ravel()
@@ -328,7 +335,7 @@ def _counts(one: Fingerprint) -> np.ndarray:
 
 
 def _agreeing_by_chance(left: np.ndarray, right: np.ndarray) -> float:
-    """Say how many of paired values would agree if the pairs were drawn again."""
+    """Return how many paired values would agree if the pairs were drawn at random."""
     if not len(left):
         return 0.0
     _, place = np.unique(np.concatenate([left, right]), return_inverse=True)
@@ -339,7 +346,7 @@ def _agreeing_by_chance(left: np.ndarray, right: np.ndarray) -> float:
 
 
 def _is_informative(one: Fingerprint) -> bool:
-    """Whether the spots' counts can say that a slide is not another one."""
+    """Return whether a slide has enough counts to exclude that another slide is the same."""
     return int((one.totals >= FEWEST_COUNTS).sum()) >= FEWEST_SPOTS
 
 
@@ -354,7 +361,7 @@ def _correlate(left: np.ndarray, right: np.ndarray) -> float:
 
 
 def _sigmas(correlation: np.ndarray | float, shared: np.ndarray | float) -> np.ndarray:
-    """How many standard deviations a correlation is above none (Fisher's transformation)."""
+    """Return how many standard deviations a correlation is above 0 (Fisher's transformation)."""
     bounded = np.clip(correlation, -1 + 1e-9, 1 - 1e-9)
     return np.arctanh(bounded) * np.sqrt(np.maximum(np.asarray(shared) - 3, 0))
 
@@ -363,7 +370,7 @@ def _sigmas(correlation: np.ndarray | float, shared: np.ndarray | float) -> np.n
 
 
 def sharpen(picture: np.ndarray) -> np.ndarray | None:
-    """Take the detail of a picture that survives another size and format.
+    """Keep the detail of a picture that survives another size and another format.
 
     Parameters
     ----------
@@ -373,10 +380,11 @@ def sharpen(picture: np.ndarray) -> np.ndarray | None:
     Returns
     -------
     ndarray or None
-        (64, 64) float32 with mean 0 and norm 1; None where there is too little detail.
+        (64, 64) float32 with mean 0 and norm 1; None if there is too little detail.
     """
     values = picture.astype(np.float32)
-    # Half of all histology is white: what is beyond the edge is as the edge.
+    # Beyond its edge a picture continues with the colour of the edge. A dark border would be a
+    # strong detail next to the white background of most slides.
     border = {"borderType": cv2.BORDER_REPLICATE}
     detail = cv2.GaussianBlur(values, (0, 0), FINE, **border)
     detail -= cv2.GaussianBlur(values, (0, 0), SHADING, **border)
@@ -387,9 +395,9 @@ def sharpen(picture: np.ndarray) -> np.ndarray | None:
 
 
 def resemble(pictures: Sequence[np.ndarray | None]) -> np.ndarray:
-    """Point to pairs of pictures that are alike in some orientation, (slides, slides) bool.
+    """Find pairs of pictures that are similar in any orientation, (slides, slides) bool.
 
-    ``pictures`` are as `sharpen` gives them; None is like no other.
+    ``pictures`` come from `sharpen`; None is not similar to any picture.
     """
     count = len(pictures)
     small = np.zeros((count, COARSE, COARSE), np.float32)
@@ -407,7 +415,7 @@ def resemble(pictures: Sequence[np.ndarray | None]) -> np.ndarray:
 
 
 def turn(picture: np.ndarray, symmetry: tuple[bool, bool, bool]) -> np.ndarray:
-    """Turn a square picture by one of `SYMMETRIES`."""
+    """Apply one of `SYMMETRIES` to a square picture."""
     transpose, left_right, up_down = symmetry
     picture = picture.T if transpose else picture
     picture = picture[:, ::-1] if left_right else picture
@@ -415,7 +423,7 @@ def turn(picture: np.ndarray, symmetry: tuple[bool, bool, bool]) -> np.ndarray:
 
 
 def turn_places(places: np.ndarray, symmetry: tuple[bool, bool, bool]) -> np.ndarray:
-    """Turn places, (n, 2) shares of width and height, as `turn` turns the picture under them."""
+    """Apply to positions, (n, 2) fractions of width and height, what `turn` does to the picture."""
     transpose, left_right, up_down = symmetry
     places = places[:, ::-1] if transpose else places
     return np.abs(np.array([left_right, up_down]) - places)
@@ -424,9 +432,10 @@ def turn_places(places: np.ndarray, symmetry: tuple[bool, bool, bool]) -> np.nda
 def match_pictures(
     one: np.ndarray | None, other: np.ndarray | None
 ) -> tuple[float, tuple[bool, bool, bool]]:
-    """Best correlation of two pictures, over orientations and a pixel's shift, and the orientation.
+    """Return the best correlation of two pictures and its orientation; -1 if one is None.
 
-    The orientation is that of ``other`` in which it is like ``one``.
+    All orientations are tried, each shifted by at most a pixel. The orientation is the symmetry
+    that `turn` applies to ``other``.
     """
     if one is None or other is None:
         return -1.0, SYMMETRIES[0]
@@ -445,8 +454,8 @@ def _compare_pictures(prints, whole, frame, first: int, second: int) -> list[Evi
         text = f"the images correlate by {alike:.2f}, {NAMES[symmetry]}"
     else:
         text = f"the images around the spots correlate by {framed:.2f}, {NAMES[framed_symmetry]}"
-    # Frames of marks printed around the tissue are alike on many arrays: a whole image says little
-    # unless what lies around the spots agrees, or nearly all of it is the same.
+    # Many arrays have the same printed marks around the tissue. So a whole image counts only if the
+    # frame of the spots agrees too, or if the images are nearly identical.
     framed_too = framed >= PICTURE_POSSIBLE or frame[first] is None or frame[second] is None
     same = framed >= PICTURE_SAME or alike >= PICTURE_COPY or (alike >= PICTURE_SAME and framed_too)
     found = [Evidence(text, "likely" if same else "possible")]
@@ -456,7 +465,7 @@ def _compare_pictures(prints, whole, frame, first: int, second: int) -> list[Evi
 
 
 def _compare_places(one: Fingerprint, other: Fingerprint, symmetry) -> list[Evidence]:
-    """Compare the counts of spots at one place of pictures that are alike."""
+    """Compare the counts of spots at the same position of similar pictures."""
     if min(len(one.places), len(other.places)) < FEWEST_SPOTS:
         return []
     tree = cKDTree(one.places)

@@ -1,9 +1,9 @@
-"""scanpy's variable genes of flavour seurat, from the sums over the spots of many slides.
+"""scanpy's variable genes (flavour seurat) from sums over the spots of many slides.
 
-``scanpy.pp.highly_variable_genes`` needs all spots in one matrix, which for the whole dataset is
-some 50 GB. Its numbers depend on a gene's mean and variance alone, so these are summed up block by
-block, and what follows from them is computed here as scanpy does it (1.11 and 1.12). The tests hold
-every number to scanpy's.
+``scanpy.pp.highly_variable_genes`` needs all spots in one matrix, about 50 GB for the whole
+dataset. Its numbers depend only on the mean and variance of each gene. Here these are summed block
+by block, and the rest is computed as in scanpy 1.11 and 1.12. The tests compare every number with
+scanpy's.
 """
 
 from typing import TYPE_CHECKING
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 BINS = 20
-"""scanpy's ``n_bins``: genes are compared with those of a like mean."""
+"""scanpy's ``n_bins``: a gene is compared with genes of a similar mean."""
 
 
 class Moments:
-    """Sums over spots of what the genes' values are before log1p, with each gene's spots.
+    """Sums of the genes' values before log1p over spots, and the number of spots of each gene.
 
     Attributes
     ----------
     sums, squares
-        (genes,) float64.
+        Sums of the values and of their squares, (genes,) float64.
     spots
-        (genes,) int64, spots in which the gene was measured.
+        (genes,) int64, number of spots in which the gene was measured.
     """
 
     def __init__(self, genes: int) -> None:
@@ -40,8 +40,8 @@ class Moments:
         Parameters
         ----------
         logged
-            (spots, genes) float32, after log1p. The flavour takes expm1 of it, and rounds the
-            square to float32, which is done here too.
+            (spots, genes) float32, after log1p. The flavour computes expm1 of it and rounds the
+            square to float32; so does this method.
         """
         values = np.expm1(logged.data)
         genes = len(self.sums)
@@ -49,7 +49,7 @@ class Moments:
         self.squares += np.bincount(logged.indices, values * values, genes)
 
     def measure(self, genes: np.ndarray, spots: int) -> None:
-        """Note that ``genes`` (their places) were measured in so many more spots."""
+        """Add ``spots`` to the number of spots in which ``genes`` (indices) were measured."""
         self.spots[genes] += spots
 
     def mean_and_variance(self) -> tuple[np.ndarray, np.ndarray]:
@@ -63,7 +63,7 @@ class Moments:
 
 
 def normalise_dispersions(mean: np.ndarray, variance: np.ndarray) -> "pd.DataFrame":
-    """Compute what ``scanpy.pp.highly_variable_genes`` (flavour seurat) has of each gene.
+    """Compute what ``scanpy.pp.highly_variable_genes`` (flavour seurat) computes for each gene.
 
     Parameters
     ----------
@@ -74,8 +74,9 @@ def normalise_dispersions(mean: np.ndarray, variance: np.ndarray) -> "pd.DataFra
     -------
     pandas.DataFrame
         (genes,) rows with ``means`` (log1p of the mean), ``dispersions`` (log of variance over
-        mean) and ``dispersions_norm`` (its distance from the mean of the genes in the same of
-        `BINS` bins of the mean, in their standard deviations). A gene alone in its bin has 1.
+        mean) and ``dispersions_norm``. Genes are put into `BINS` bins by their mean;
+        ``dispersions_norm`` is the distance from the mean dispersion of the bin, in standard
+        deviations of the bin. A gene alone in its bin has 1.
     """
     import pandas as pd
 
@@ -94,20 +95,20 @@ def normalise_dispersions(mean: np.ndarray, variance: np.ndarray) -> "pd.DataFra
 
 
 def find_most_variable(dispersions_norm: np.ndarray, n: int) -> np.ndarray:
-    """Return which genes scanpy calls variable when asked for ``n``.
+    """Return the genes that scanpy calls variable when asked for ``n``.
 
     Parameters
     ----------
     dispersions_norm
         (genes,) float64; NaN is never variable.
     n
-        How many.
+        Number of genes asked for.
 
     Returns
     -------
     np.ndarray
-        (genes,) bool. All genes that reach the n-th highest value: more than ``n`` where genes are
-        exactly alike there, fewer where fewer have a value.
+        (genes,) bool: all genes that reach the n-th highest value. These are more than ``n`` if
+        genes share that value, fewer if fewer genes have a value.
     """
     values = np.sort(dispersions_norm[~np.isnan(dispersions_norm)])[::-1]
     if not len(values):

@@ -1,4 +1,4 @@
-"""What is known of a slide without its content: from its record, or from the catalogue."""
+"""Facts of a slide that need none of its data: from its record, or from the catalogue."""
 
 import json
 from collections.abc import Iterable
@@ -9,12 +9,12 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class SlideFacts:
-    """One slide.
+    """Facts of one slide.
 
-    ``spots`` and ``genes`` are those of the count file (in facts of the catalogue: as declared), 0
-    where nobody says. ``study``, ``patient`` and ``block`` are what the owner of a slide states;
-    empty for the slides of the dataset, which states none. ``um_per_px``, ``tier`` and ``flags``
-    are empty where the slide was not built.
+    ``spots`` and ``genes`` are numbers in the count file (from the catalogue: as declared), 0 if
+    unknown. ``study``, ``patient`` and ``block`` are what the owner of a slide states; empty for
+    slides of the dataset, which states none. ``um_per_px``, ``tier`` and ``flags`` are empty if the
+    slide was not built.
     """
 
     slide: str
@@ -37,7 +37,7 @@ _STATED = ("tech", "species", "tissue", "pmid", "title", "study", "patient", "bl
 
 
 def from_catalogue(rows: Iterable[Any]) -> list[SlideFacts]:
-    """Take the facts of slides from rows of the catalogue (`st1k4m.source.catalogue.Slide`)."""
+    """Return the facts of slides from rows of the catalogue (`st1k4m.source.catalogue.Slide`)."""
     return [
         SlideFacts(
             slide=row.slide,

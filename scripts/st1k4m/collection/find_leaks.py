@@ -1,4 +1,4 @@
-"""Find every leak in anyone's split: related slides in different parts."""
+"""Find the leaks in any split: related slides in different parts."""
 
 import logging
 from collections import Counter, defaultdict
@@ -18,17 +18,17 @@ from st1k4m.source import catalogue
 log = logging.getLogger(__name__)
 
 COLUMNS = ("slide_a", "part_a", "slide_b", "part_b", "relation", "evidence", "confidence")
-#: The slides that a slide is related to, with the relation.
+#: Slide -> the slides that it is related to, with the relation.
 Near = dict[str, list[tuple[str, Relation]]]
-#: The same slide, or one sample under two names, in two parts.
+#: The relation of a slide, or of one sample under two names, that is in two parts.
 SAME_SLIDE = "same_slide"
-#: Pairs of each relation that are printed; the table has all.
+#: Number of pairs of each relation that are printed; the table has all.
 PRINTED = 10
 
 
 @dataclass(frozen=True, order=True)
 class Leak:
-    """Two slides in different parts, and how they are related."""
+    """Two related slides in different parts."""
 
     relation: str
     slide_a: str
@@ -41,7 +41,7 @@ class Leak:
 
 @dataclass(frozen=True)
 class Leaks:
-    """What was found: leaks from the closest relation on, the list, and how it was checked."""
+    """The leaks, the closest relation first, the list of slides, and how it was checked."""
 
     leaks: list[Leak]
     listed: SlideList
@@ -49,7 +49,7 @@ class Leaks:
     confidence: str
 
     def describe(self) -> list[str]:
-        """Say what was found, for people: the first pairs of each relation, and totals."""
+        """Return the result in sentences: the first pairs of each relation, and totals."""
         parts = ", ".join(
             f"{part} {len(set(slides))}" for part, slides in sorted(self.listed.parts.items())
         )
@@ -57,7 +57,7 @@ class Leaks:
         if self.listed.unknown:
             unknown = list(dict.fromkeys(self.listed.unknown))
             lines.append(
-                f"{len(unknown)} names are not known: {', '.join(unknown[:5])}"
+                f"{len(unknown)} names are not in the catalogue: {', '.join(unknown[:5])}"
                 + (" ..." if len(unknown) > 5 else "")
             )
         kinds = Counter(leak.relation for leak in self.leaks)
@@ -92,18 +92,18 @@ def check_file(
     by: str = "",
     confidence: str = "likely",
 ) -> Leaks:
-    """Find the leaks in a file by all that is known of the slides, built or not.
+    """Find the leaks in a file. Slides are compared whether or not they are built.
 
     Parameters
     ----------
     catalogue_path
-        The catalogue: its slides are those that the file may name.
+        The catalogue of all slides that the file may name.
     fingerprints
-        Folder of fingerprints; slides that have none are related without their content.
+        Folder of fingerprints. A slide without one is related by its facts alone.
     out
-        Where to write all leaks, a table with `COLUMNS`.
+        Where to write the table of all leaks, `COLUMNS`.
     tables, also_in
-        Tables of relations and of other collections, as for `relate_slides`.
+        Tables of relations and of other collections, see `relate_slides`.
     file, slide, part, by, confidence
         See `find_leaks`; ``file`` is its ``path``.
 
@@ -114,8 +114,8 @@ def check_file(
     """
     if not file:
         raise ConfigError(
-            "leaks: no file is given; snakemake --cores 1 leaks --config leaks=FILE checks a "
-            "table or list of slides"
+            "leaks: no file is given. To check a table or list of slides, run: "
+            "snakemake --cores 1 leaks --config leaks=FILE"
         )
     slides = facts.from_catalogue(catalogue.read(catalogue_path).slides.values())
     paths = [Path(fingerprints, f"{one.slide}.npz") for one in slides]
@@ -156,15 +156,15 @@ def find_leaks(
     slides
         Names of all slides of the collection.
     found
-        Their relations.
+        The relations of these slides.
     slide, part
-        Columns of the table; empty: recognised.
+        Columns of the table; if empty, `read_slide_list` finds them.
     by
-        The furthest relation that is a leak, a key of `LEVELS`; empty: what the file's head
-        promises where `make_splits` wrote it, and ``study`` for any other.
+        The most distant relation that is a leak, a key of `LEVELS`. If empty: what the head of a
+        file of `make_splits` guarantees, and ``study`` for any other file.
     confidence
-        The weakest relation that is a leak. A slide that is in another collection under the id in
-        the file counts at any confidence.
+        The lowest confidence of a relation that is a leak. If the file names a slide by its id in
+        another collection, that identity counts at any confidence.
 
     Raises
     ------
@@ -191,14 +191,14 @@ def find_leaks(
 
 
 def write_leaks(path: str | Path, found: Leaks) -> None:
-    """Write all leaks as a table with `COLUMNS`; its head says what was read and checked."""
+    """Write all leaks as a table with `COLUMNS`; its head states what was read and checked."""
     rows = ({name: getattr(leak, name) for name in COLUMNS} for leak in found.leaks)
     head = [found.describe()[0], found.describe()[-1]]
     tables.write_table(path, COLUMNS, rows, head)
 
 
 def _promised(path: str | Path) -> str:
-    """Read what a split of ours promises to keep together; ``study`` for any other file."""
+    """Read the level that a file of `make_splits` guarantees; ``study`` for any other file."""
     if Path(path).is_file():
         with open(path, encoding="utf-8", errors="replace") as file:
             for line in file:
@@ -211,7 +211,7 @@ def _promised(path: str | Path) -> str:
 
 
 def _part_by_slide(listed: SlideList, ids: Mapping[str, Sequence[Relation]]):
-    """Parts of each slide with the name that put it there; ids stand for the slides they are."""
+    """Return slide -> part -> name in the file, and the relations by which ids were resolved."""
     parts: dict[str, dict[str, str]] = defaultdict(dict)
     stand_for: dict[tuple[str, str], Relation] = {}
     for part, members in listed.parts.items():
@@ -226,7 +226,7 @@ def _part_by_slide(listed: SlideList, ids: Mapping[str, Sequence[Relation]]):
 
 
 def _repeated(parts, stand_for) -> list[Leak]:
-    """Slides that are in several parts themselves."""
+    """Find slides that are in several parts."""
     leaks = []
     for slide, places in parts.items():
         for (part, name), (other_part, other_name) in combinations(sorted(places.items()), 2):
@@ -254,7 +254,7 @@ def _repeated(parts, stand_for) -> list[Leak]:
 
 
 def _related(parts, known, found, level: str, confidence: str) -> list[Leak]:
-    """Pairs of related slides in different parts: directly, or through slides in between."""
+    """Find pairs of related slides in different parts, related directly or through others."""
     kept = [
         row
         for row in found

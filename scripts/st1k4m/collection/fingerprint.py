@@ -1,4 +1,4 @@
-"""The fingerprint of a slide: what tells its section again under another name. A small file."""
+"""The fingerprint of a slide: a small file that identifies its section under another name."""
 
 import hashlib
 import io
@@ -11,32 +11,33 @@ import numpy as np
 from st1k4m.run import outputs
 from st1k4m.run.provenance import KEY, Made
 
-#: Pictures are stored as squares with this side, whatever the shape of the image.
+#: Side in pixels of the stored pictures; all are squares, whatever the shape of the image.
 PICTURE = 64
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What is compared of a slide.
+    """The data by which slides are compared.
 
     Attributes
     ----------
     slide
-        Its name.
+        Name of the slide.
     spots
         Number of kept spots.
     keys
-        Hash of each sampled spot's barcode without prefix and suffix, (n,) uint64, ascending.
+        Hash of each sampled spot's barcode, without prefix and suffix, (n,) uint64, ascending.
     totals, detected
-        Total counts of these spots, and how many genes they have; (n,) int64.
+        Total counts of these spots, and the number of genes with counts, (n,) int64.
     residuals
-        log1p of the total less the mean of that over the nearest spots, (n,) float32.
+        log1p of the total counts minus its mean over the nearest spots, (n,) float32.
     places
-        (x, y) of the spots as shares of the image's width and height, (n, 2) float32.
+        (x, y) of the spots as fractions of the image's width and height, (n, 2) float32.
     whole
-        The whole image in grey, (64, 64) uint8.
+        The whole image in grey, (`PICTURE`, `PICTURE`) uint8.
     frame
-        What of it lies around the spots, (64, 64) uint8; all 0 where that is too few pixels.
+        The part of the image with the spots, (`PICTURE`, `PICTURE`) uint8; all 0 if that part has
+        too few pixels.
     """
 
     slide: str
@@ -54,8 +55,9 @@ class Fingerprint:
 class Genes:
     """The genes of a slide.
 
-    ``names`` as printed; empty where the caller has the list already. ``digest`` stands for the
-    list. ``spots`` (genes,) is in how many kept spots each is found, of ``looked_at`` spots.
+    ``names`` are as printed, or empty if the caller has the list already. ``digest`` identifies the
+    list. ``spots`` (genes,) int64 is the number of kept spots in which each gene is found, out of
+    ``looked_at`` spots.
     """
 
     names: list[str]
@@ -71,20 +73,20 @@ def write_fingerprint(
     found: np.ndarray,
     made: Made | None = None,
 ) -> None:
-    """Write a fingerprint with the slide's genes; the same bytes for the same values.
+    """Write a fingerprint with the slide's genes. Equal values give equal bytes.
 
     Parameters
     ----------
     path
         Where to write, ``work/fingerprints/{slide}.npz``.
     fingerprint
-        What is compared.
+        The fingerprint.
     genes
         Names of the genes as printed.
     found
-        In how many spots each is found, (genes,).
+        Number of spots in which each gene is found, (genes,).
     made
-        What the fingerprint is made from, which it then carries.
+        What the fingerprint is made from; it is stored in the file.
     """
     names = "\0".join(genes).encode()
     file = io.BytesIO()
@@ -101,14 +103,14 @@ def write_fingerprint(
 
 
 def read_fingerprint(path: str | Path) -> Fingerprint:
-    """Read what `write_fingerprint` wrote, without the genes."""
+    """Read a file of `write_fingerprint`, without the genes."""
     with np.load(path) as file:
         values = {name: file[name] for name in Fingerprint.__dataclass_fields__}
     return Fingerprint(**values | {"slide": str(values["slide"]), "spots": int(values["spots"])})
 
 
 def read_genes(path: str | Path, known: Container[bytes] = ()) -> Genes:
-    """Read the genes in a fingerprint; names only where their digest is not among ``known``."""
+    """Read the genes from a fingerprint; their names only if the digest is not in ``known``."""
     with np.load(path) as file:
         digest = file["gene_list"].tobytes()
         text = "" if digest in known else file["gene_names"].tobytes().decode()

@@ -1,4 +1,7 @@
-"""Take the fingerprint of a slide from its AnnData: pictures, spots, genes. Decodes no image."""
+"""Make the fingerprint of a slide from its AnnData: pictures, spots, genes.
+
+The image is not decoded: the AnnData has a reduced picture.
+"""
 
 import hashlib
 import logging
@@ -16,21 +19,21 @@ from st1k4m.run.provenance import Made
 
 log = logging.getLogger(__name__)
 
-#: So many spots are enough; of slides with more, those with the smallest hashes are taken, so that
-#: two slides take the same ones.
+#: Largest number of spots that are stored. If a slide has more, those with the smallest hashes are
+#: taken. Two slides of one section then have the same spots.
 MOST_SPOTS = 16384
-#: A spot is compared with so many of its nearest, as many as a hexagonal lattice has around it.
+#: Number of nearest spots that a spot is compared with: the neighbours in a hexagonal lattice.
 NEIGHBOURS = 6
-#: The frame is the box that holds all spots but this share at each side: a box that hardly moves
-#: when many spots are missing.
+#: The frame is a box around the spots. This share of them lies outside at each side: such a box
+#: hardly moves if many spots are missing.
 OUTER = 0.02
-#: A frame with a side of fewer pixels of the stored picture shows nothing.
+#: Shortest side of a frame, in pixels of the picture in the AnnData. A smaller one is not used.
 SMALLEST_FRAME = 32
 
 #: Columns of the spots: total counts, and number of genes.
 QC = ("total_counts", "n_genes_by_counts")
-#: What identifies a spot, whatever was put before it and behind it: the barcode of a Visium array,
-#: column x row of an ST array, a bin of VisiumHD.
+#: The part of an id that identifies a spot, with any prefix and suffix around it: the barcode of a
+#: Visium array, column x row of an ST array, a bin of VisiumHD.
 _BARCODE = re.compile(r"([ACGT]{12,})(?:-\d+)?$|(\d+x\d+)$|(s_\d+u[mu]_\d+_\d+)(?:-\d+)?$")
 
 
@@ -48,13 +51,13 @@ def fingerprint_slide(
     slide
         Name of the slide.
     made
-        What the fingerprint is made from, which it then carries.
+        What the fingerprint is made from; it is stored in the file.
     """
-    # Imported here: it takes a second, and only this function of the room needs it.
+    # Imported here because the import takes a second and only this function needs it.
     from anndata.io import read_elem
 
     with h5py.File(anndata) as file:
-        # Column by column: the others of a VisiumHD slide are hundreds of megabytes.
+        # Only these columns: the others of a VisiumHD slide are hundreds of megabytes.
         barcodes = np.asarray(read_elem(file["obs/barcode"])).astype(str)
         totals, detected = (read_elem(file[f"obs/{name}"]) for name in QC)
         genes = np.asarray(read_elem(file["var/name"])).astype(str)
@@ -94,13 +97,13 @@ def make_fingerprint(
     slide
         Name of the slide.
     barcodes
-        Of the kept spots.
+        Barcodes of the kept spots.
     totals, detected
-        Total counts, and number of genes with counts, of each; (spots,).
+        Total counts of each spot, and number of genes with counts, (spots,).
     points
         Centres (x, y) in pixels of the image, (spots, 2).
     width, height
-        Of the image in pixels.
+        Size of the image in pixels.
     picture
         The image shrunk to any size, (h, w, 3) uint8 RGB.
     """
@@ -123,12 +126,12 @@ def make_fingerprint(
 
 
 def hash_barcodes(barcodes: Sequence[str]) -> np.ndarray:
-    """Hash barcodes without what is put before and behind them, (n,) uint64."""
+    """Return the hash of each barcode without prefix and suffix, (n,) uint64."""
     return np.array([_hash(bare_barcode(barcode)) for barcode in barcodes], dtype=np.uint64)
 
 
 def bare_barcode(barcode: str) -> str:
-    """Take what identifies a spot out of its id; the whole id where it has no known form.
+    """Return the part of an id that identifies a spot; the whole id if its form is unknown.
 
     >>> bare_barcode("sampleA_ACGTACGTACGTACGT-1"), bare_barcode("rep2_10x13")
     ('ACGTACGTACGTACGT', '10x13')
@@ -140,9 +143,9 @@ def bare_barcode(barcode: str) -> str:
 
 
 def residuals(points: np.ndarray, totals: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Say how far the log of each chosen spot's counts is from the mean of its neighbours'.
+    """Compute the log counts of each chosen spot minus the mean of its neighbours.
 
-    What is left is a spot's own: sections of the same tissue share the trend, but not this.
+    Sections of the same tissue share the trend over the tissue, but not these residuals.
 
     Parameters
     ----------
@@ -151,28 +154,28 @@ def residuals(points: np.ndarray, totals: np.ndarray, chosen: np.ndarray) -> np.
     totals
         Their total counts, (spots,).
     chosen
-        Indices of the spots to look at, (n,).
+        Indices of the chosen spots, (n,).
 
     Returns
     -------
     ndarray
-        (n,) float32; 0 where there are no neighbours.
+        (n,) float32; 0 if there are no neighbours.
     """
     logs = np.log1p(totals.astype(float))
     neighbours = min(NEIGHBOURS, len(points) - 1)
     if neighbours < 1:
         return np.zeros(len(chosen), np.float32)
     _, nearest = cKDTree(points).query(points[chosen], k=neighbours + 1)
-    # The spot itself is mostly the first, but not where two have one place.
+    # Usually the first is the spot itself, but not if two spots have the same position.
     other = nearest != chosen[:, None]
     mean = (logs[nearest] * other).sum(axis=1) / np.maximum(other.sum(axis=1), 1)
     return (logs[chosen] - mean).astype(np.float32)
 
 
 def crop_frame(grey: np.ndarray, places: np.ndarray) -> np.ndarray | None:
-    """Cut the part of a picture where the spots are; None where that is too few pixels.
+    """Cut the part of a picture with the spots, (h, w) uint8; None if it has too few pixels.
 
-    ``places`` are (x, y) as shares of width and height.
+    ``places`` are (x, y) as fractions of width and height, (spots, 2).
     """
     if len(places) < 3:
         return None
@@ -188,7 +191,7 @@ def crop_frame(grey: np.ndarray, places: np.ndarray) -> np.ndarray | None:
 def _square(grey: np.ndarray | None) -> np.ndarray:
     if grey is None:
         return np.zeros((PICTURE, PICTURE), np.uint8)
-    # The mean over areas, in steps of floats: a picture at another size gives nearly the same.
+    # Averaging over areas gives nearly the same result for a picture of another size.
     small = cv2.resize(grey, (PICTURE, PICTURE), interpolation=cv2.INTER_AREA)
     return small.astype(np.uint8)
 

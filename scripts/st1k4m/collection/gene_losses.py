@@ -1,7 +1,7 @@
-"""Which slides cost a panel how many genes.
+"""Count how many genes each slide removes from a panel.
 
-One slide with a small gene list empties an intersection: a targeted panel of 1,186 genes leaves
-at most 1,186 of 36,601 genes to all slides. Slides that have the same genes are one case.
+One slide with few genes makes an intersection small: with a targeted panel of 1,186 genes, at most
+1,186 of 36,601 genes are common to all slides. Slides with the same genes are counted as one set.
 """
 
 import math
@@ -13,16 +13,16 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Loss:
-    """What some slides with the same genes cost.
+    """The cost of slides with the same genes.
 
     Attributes
     ----------
     slides
-        Their names.
+        Names of these slides.
     had
-        How many genes they have.
+        Number of genes that they have.
     removed
-        How many more genes would have their share of the slides without them.
+        Number of genes that would reach the share of slides if these slides were left out.
     """
 
     slides: tuple[str, ...]
@@ -32,20 +32,19 @@ class Loss:
 
 @dataclass(frozen=True)
 class Losses:
-    """What all slides cost.
+    """The cost of all slides.
 
     Attributes
     ----------
     kept
-        How many genes have their share of the slides.
+        Number of genes that enough slides have.
     every
-        How many genes any slide has.
+        Number of genes that at least one slide has.
     single
-        What each set of slides costs by itself, the largest first; those that cost nothing are
-        left out.
+        Cost of each set of slides alone, the largest first. Sets that cost nothing are left out.
     together
-        What to leave out, one after the other, to win most genes: the slides, and how many genes
-        are kept then. At most five.
+        At most five sets of slides to leave out, one after the other, to gain most genes. Each with
+        the number of genes that are kept then.
     """
 
     kept: int
@@ -55,16 +54,16 @@ class Losses:
 
 
 def find_losses(had: np.ndarray | None, slides: Sequence[str], share: float) -> Losses | None:
-    """Count what each slide costs.
+    """Count how many genes each slide removes.
 
     Parameters
     ----------
     had
-        (genes, slides) bool: which slide has which gene; None where a method asks for none.
+        (genes, slides) bool: which slide has which gene; None if a method does not need it.
     slides
         Names of the slides.
     share
-        Of the slides, that must have a gene.
+        Share of the slides that must have a gene, 0 to 1.
 
     Returns
     -------
@@ -90,7 +89,7 @@ def find_losses(had: np.ndarray | None, slides: Sequence[str], share: float) -> 
     now = kept
     while left.sum() > 1 and len(together) < 5:
         gains = _gains(profiles, counts, sizes, left, share, now)
-        # Where none helps by itself, the set with the fewest genes may with the next.
+        # If no set helps alone, take the one with the fewest genes: it may help with the next.
         order = np.lexsort((profiles.sum(axis=0), -gains))
         place = next(number for number in order if left[number])
         left[place] = False
@@ -113,7 +112,7 @@ def _gains(
     share: float,
     kept: int,
 ) -> np.ndarray:
-    """Return how many more genes are kept without each set; the least for those that are gone."""
+    """Return how many more genes are kept without each set; very negative for sets left out."""
     gains = np.full(len(sizes), np.iinfo(np.int64).min // 2)
     for place in np.flatnonzero(left):
         rest = int(sizes[left].sum() - sizes[place])

@@ -1,4 +1,4 @@
-"""Names of genes: cleaned by stated rules, and columns of one name put together."""
+"""Clean names of genes by stated rules, and read tables and lists of names."""
 
 import csv
 import re
@@ -8,20 +8,21 @@ from pathlib import Path
 from st1k4m.collection.panel_options import NameOptions
 from st1k4m.errors import ConfigError
 
-# Ensembl's stable ids of genes, ENS + species + G + 11 digits, then the version; GENCODE puts
-# _PAR_Y behind the version of the copy on chromosome Y, which is another gene.
+# Ensembl's stable gene ids: ENS, species, G, 11 digits, then the version. GENCODE adds _PAR_Y after
+# the version for the copy on chromosome Y, which is another gene.
 # https://www.ensembl.org/info/genome/stable_ids/index.html
 _ENSEMBL = re.compile(r"(ENS[A-Z]{0,6}G\d{11})\.\d+(_PAR_Y)?")
 
-# What Cell Ranger puts before the names of a reference of several genomes: the genome, then one to
-# six underscores (mm10___Trp53, GRCh38_TP53, refdata's hg19_, GRCm39_).
+# Cell Ranger's prefix of names in a reference of several genomes: the genome, then one to six
+# underscores (mm10___Trp53, GRCh38_TP53, refdata's hg19_, GRCm39_).
 _GENOME = re.compile(r"(?:GRC[a-z]?\d+|hg\d\d|mm\d\d?|rn\d|GRCz\d+|mRatBN\d[\d.]*)_{1,6}(?=.)")
 
 
 def clean_name(printed: str, options: NameOptions, renames: Mapping[str, str]) -> str:
-    """Return the name under which a printed one counts; empty if it is to be left out.
+    """Return the clean name of a printed name; empty if the gene must be left out.
 
-    The user's table comes first: by the printed name, then by the name without prefix and version.
+    The user's table has priority. The printed name is looked up first, then the name without prefix
+    and version.
     """
     if printed in renames:
         return renames[printed]
@@ -34,7 +35,7 @@ def clean_name(printed: str, options: NameOptions, renames: Mapping[str, str]) -
 
 
 def read_renames(path: str | Path) -> dict[str, str]:
-    """Read a table of names: tab-separated, a header with ``printed`` and ``name``.
+    """Read a table of names: tab-separated, a header row with ``printed`` and ``name``.
 
     Lines that start with ``#`` are skipped. An empty ``name`` leaves the gene out.
 
@@ -51,14 +52,15 @@ def read_renames(path: str | Path) -> dict[str, str]:
             missing = {"printed", "name"} - set(reader.fieldnames or ())
             if missing:
                 raise ConfigError(
-                    f"{path}: the header lacks {' and '.join(sorted(missing))}; it needs the "
-                    "columns printed and name, with a tab between them"
+                    f"{path}: the header row lacks {' and '.join(sorted(missing))}. It needs the "
+                    "columns printed and name, separated by a tab"
                 )
             for row in reader:
                 printed, name = row["printed"].strip(), (row["name"] or "").strip()
                 if renames.setdefault(printed, name) != name:
                     raise ConfigError(
-                        f"{path}: {printed!r} has two names, {renames[printed]!r} and {name!r}"
+                        f"{path}: {printed!r} has two names, {renames[printed]!r} and {name!r}; "
+                        "keep one of these rows"
                     )
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: the table of names cannot be read: {error}") from None
@@ -71,14 +73,14 @@ def read_list(path: str | Path) -> list[str]:
     Parameters
     ----------
     path
-        One name a line; or a tab-separated table with a column ``gene``, as a panel's own; or
-        HEST-bench's ``var_50genes.json``, an object with the list ``genes``, or a bare JSON list.
-        Lines that start with ``#`` are skipped.
+        A text with one name per line; a tab-separated table with a column ``gene``, such as the
+        table of a panel; or JSON: a list, or an object with the list ``genes`` (HEST-bench's
+        ``var_50genes.json``). Lines that start with ``#`` are skipped.
 
     Raises
     ------
     ConfigError
-        The file cannot be read, has no gene, or has one twice.
+        The file cannot be read, has no gene, or has a gene twice.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -86,10 +88,10 @@ def read_list(path: str | Path) -> list[str]:
         raise ConfigError(f"{path}: the list of genes cannot be read: {error}") from None
     genes = _parse_json(path, text) if text.lstrip()[:1] in ("{", "[") else _parse_lines(text)
     if not genes:
-        raise ConfigError(f"{path}: no gene in it; write one name a line")
+        raise ConfigError(f"{path}: the file has no gene; write one name per line")
     twice = sorted({gene for gene in genes if genes.count(gene) > 1}) if _repeats(genes) else []
     if twice:
-        raise ConfigError(f"{path}: listed twice: {', '.join(twice[:10])}; list each gene once")
+        raise ConfigError(f"{path}: genes listed twice: {', '.join(twice[:10])}; list each once")
     return genes
 
 
@@ -120,7 +122,7 @@ def _parse_lines(text: str) -> list[str]:
 
 
 def find_repeated(names: Iterable[str]) -> set[str]:
-    """Return the names that occur more than once; the empty one does not count."""
+    """Return the names that occur more than once; empty names are ignored."""
     seen: set[str] = set()
     repeated: set[str] = set()
     for name in names:

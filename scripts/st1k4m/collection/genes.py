@@ -1,4 +1,4 @@
-"""Every gene name over all slides: where it is printed, and where it is found."""
+"""Count for every gene name the slides that print it, and the slides and spots that have it."""
 
 import sys
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ COLUMNS = ("gene", "slides_printed", "slides_found", "share_of_spots")
 
 @dataclass
 class _List:
-    """What is counted over the slides of one list of genes."""
+    """Counts over the slides that have the same list of genes."""
 
     names: list[str]
     found: np.ndarray  # slides that have the gene
@@ -26,8 +26,8 @@ class _List:
 class GeneCounter:
     """Counts genes slide by slide.
 
-    Slides that were counted against one list of genes, as most of a study are, share its arrays:
-    the names of 1,149 slides, 30 million strings, are looked at once a list.
+    Slides with the same list of genes, such as most slides of a study, share its arrays. So the
+    names of 1,149 slides, 30 million strings, are processed once per list.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class GeneCounter:
         """Add the genes of a slide, from its fingerprint."""
         genes = read_genes(fingerprint, known=self._lists)
         if genes.digest not in self._lists:
-            # Lists differ by few names: each is held once.
+            # Lists have most names in common; interning stores each name once.
             names = [sys.intern(name) for name in genes.names]
             number = len(genes.spots)
             self._lists[genes.digest] = _List(
@@ -50,10 +50,10 @@ class GeneCounter:
         total.looked_at += genes.looked_at
 
     def count(self) -> dict[str, tuple[int, int, int, int]]:
-        """Total by gene name, sorted: slides printed, slides found, spots found, spots looked at.
+        """Return sorted totals: gene -> slides printed, slides found, spots found, spots counted.
 
-        A name that a slide prints twice counts as one slide; its spots are summed, so a share of
-        spots can then be larger than it is.
+        A name that a slide prints twice counts as one slide. Its spots are summed, so its share of
+        spots can be too large.
         """
         totals: dict[str, tuple[int, int, int, int]] = {}
         for one in self._lists.values():

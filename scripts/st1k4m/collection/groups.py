@@ -1,4 +1,4 @@
-"""Which slides a split must keep together."""
+"""Find the groups of slides that a split must keep together."""
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -9,7 +9,7 @@ from st1k4m.collection.relations import Relation
 
 Node = TypeVar("Node", bound=Hashable)
 
-#: What a split may be by, from the finest, and the relations that it keeps.
+#: The levels of a split, from the finest, and the relations that each level keeps together.
 LEVELS = {
     "slide": (),
     "section": relations.KINDS[:1],
@@ -25,9 +25,9 @@ def connect(nodes: Sequence[Node], pairs: Iterable[tuple[Node, Node]]) -> dict[N
     Parameters
     ----------
     nodes
-        All nodes, in the order that decides which one stands for a component: the first.
+        All nodes. The first node of a component in this order represents it.
     pairs
-        Edges; those with a node that is not in ``nodes`` are left out.
+        Edges; an edge with a node that is not in ``nodes`` is ignored.
 
     Returns
     -------
@@ -56,27 +56,27 @@ def group_slides(
     by: str,
     confidence: str = "likely",
 ) -> dict[str, str]:
-    """Find the groups of slides that a split must not part.
+    """Find the groups of slides that a split must keep together.
 
     Parameters
     ----------
     slides
-        Rows of ``slides.tsv``: ``slide``, and for ``by`` of ``block`` or more ``study``,
-        ``patient`` and ``block``.
+        Rows of ``slides.tsv``: ``slide``, and if ``by`` is ``block``, ``patient`` or ``study`` also
+        the columns ``study``, ``patient`` and ``block``.
     found
         Rows of ``relations.tsv``.
     by
-        A key of `LEVELS`. The relations of that level are kept together, and those of all finer
-        ones. Where a slide's block or patient is not known, it may be that of any other slide of
-        its study, so it stays with all of these from which nothing that is known divides it. By
-        study, slides of no known study stay together, for they may be of one.
+        A key of `LEVELS`. The relations of that level and of all finer levels are kept together.
+        A slide of unknown block or patient may share it with any slide of its study. So it stays
+        with all slides of the study, except those with which a known patient or block differs. By
+        study, slides of unknown study stay together, because they may be of one study.
     confidence
-        The weakest that counts, of `relations.CONFIDENCES`.
+        The lowest confidence of a relation that is kept, of `relations.CONFIDENCES`.
 
     Returns
     -------
     dict
-        slide -> its group, which is named after its first slide in the order of text.
+        slide -> its group. A group has the name of its first slide in alphabetical order.
     """
     rows = {row["slide"]: row for row in slides}
     keep = LEVELS[by]
@@ -98,7 +98,7 @@ def group_slides(
 
 
 def _divided(one: Mapping[str, str], other: Mapping[str, str], by: str) -> bool:
-    """Whether what is known of two slides of one study says that they are apart at this level."""
+    """Return whether known columns show that two slides of one study differ at this level."""
     for column in ("patient", "block") if by == "block" else ("patient",):
         first, second = one.get(column, ""), other.get(column, "")
         if first and second and first != second:
@@ -107,7 +107,7 @@ def _divided(one: Mapping[str, str], other: Mapping[str, str], by: str) -> bool:
 
 
 def _same_column(rows: Mapping[str, Mapping[str, str]], by: str) -> list[tuple[str, str]]:
-    """Pair slides as the columns of slides.tsv imply, whether or not relations.tsv has the pair."""
+    """Return the pairs that the columns of slides.tsv imply, also those not in relations.tsv."""
     pairs = []
     groups: dict[str, list[str]] = defaultdict(list)
     for slide in sorted(rows):

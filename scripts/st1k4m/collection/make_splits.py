@@ -1,4 +1,4 @@
-"""Split the slides into parts that share no relation the split promises to keep."""
+"""Split the slides into parts, and keep related slides in one part."""
 
 import json
 import logging
@@ -18,15 +18,15 @@ from st1k4m.collection.split_options import HELD_OUT, SplitOptions
 log = logging.getLogger(__name__)
 
 COLUMNS = ("slide", "part", "group")
-#: Begins the line of the head that holds the options.
+#: Prefix of the line of the head with the options.
 OPTIONS = "options: "
-#: A part further from its size than this share of the whole is named in the head.
+#: The head reports a part whose size is wrong by more than this share of the total.
 UNEVEN = 0.05
 
 
 @dataclass(frozen=True)
 class Split:
-    """A split: ``part`` and ``group`` by slide, and ``head``, what it guarantees and what not."""
+    """A split: ``part`` and ``group`` by slide; ``head`` states what is guaranteed and what not."""
 
     part: dict[str, str]
     group: dict[str, str]
@@ -49,20 +49,20 @@ def make_splits(
     slides_table, relations_table
         ``slides.tsv`` and ``relations.tsv``.
     out
-        Where to write: ``slide, part, group``, one row a slide; a head of comments states what the
-        split guarantees, what could not be balanced, and the options.
+        Where to write: ``slide, part, group``, one row per slide. Comments at the head state what
+        the split guarantees, what could not be balanced, and the options.
     name
         Name of the split.
     options
-        Its section of the configuration, as `SplitOptions`.
+        Its options: ``splits.<name>`` in the configuration, see `SplitOptions`.
     earlier
-        An earlier file of this split. If it was made with the same options, slides stay in the
-        parts that it names, and new ones are added where they balance best.
+        An earlier file of this split. If it was made with the same options, its slides stay in
+        their parts, and new slides are added where they balance best.
 
     Raises
     ------
     ConfigError
-        The options or a table cannot be used.
+        The options or a table are invalid.
     """
     asked = SplitOptions.from_config(name, options)
     _, slides = tables.read_table(slides_table, ("slide", "study", "patient", "block", "spots"))
@@ -70,7 +70,7 @@ def make_splits(
     before = read_earlier(earlier, asked) if earlier and Path(earlier).is_file() else {}
     split = split_slides(slides, found, asked)
     if before and any(before.get(slide, part) != part for slide, part in split.part.items()):
-        split = split_slides(slides, found, asked, before)  # else it is as from the beginning
+        split = split_slides(slides, found, asked, before)  # otherwise a new split is the same
     head = [f"Split {name!r} of {len(split.part)} slides.", *split.head]
     for line in split.head:
         log.info("%s", line)
@@ -82,11 +82,11 @@ def make_splits(
 
 
 def read_earlier(path: str | Path, options: SplitOptions) -> dict[str, str]:
-    """Read the parts of an earlier split; empty where it was made with other options."""
+    """Read slide -> part of an earlier split; empty if it was made with other options."""
     head, rows = tables.read_table(path, COLUMNS)
     stated = next((line for line in head if line.startswith(OPTIONS)), "")
     if stated != _format_options(options):
-        log.info("%s was made with other options: the split is made from the beginning", path)
+        log.info("%s was made with other options and is not used", path)
         return {}
     return {row["slide"]: row["part"] for row in rows}
 
@@ -108,14 +108,14 @@ def split_slides(
     options
         How to split.
     earlier
-        slide -> part of an earlier split with the same options. A group stays in the part where
-        most of it was; only groups without an earlier slide are assigned.
+        slide -> part of an earlier split with the same options. A group stays in the part that had
+        most of it. Only groups without an earlier slide are assigned.
 
     Returns
     -------
     Split
-        The same for the same arguments. Some parts are empty where there are fewer groups than
-        parts; the head says so.
+        The same for the same arguments. If there are fewer groups than parts, some parts are empty;
+        the head states this.
     """
     rows = {row["slide"]: row for row in slides}
     group = group_slides(list(rows.values()), found, options.by, options.confidence)
@@ -183,7 +183,7 @@ def _earlier_part(
     labels: Sequence[str],
     weight: Mapping[str, float],
 ) -> int:
-    """Index of the part where most of a group was; -1 where none of it was in any."""
+    """Return the index of the part that had most of a group; -1 if no part had any of it."""
     shares: Counter[str] = Counter()
     for slide in slides:
         if earlier.get(slide) in labels:
@@ -196,12 +196,12 @@ def _earlier_part(
 def _held_out(
     rows: Mapping[str, Mapping[str, str]], found: Sequence[Relation], options: SplitOptions
 ) -> set[str]:
-    """Slides that are held out themselves, before their groups follow."""
+    """Find the slides that ``hold_out`` names, without the others of their groups."""
     held = set()
     for key, values in options.hold_out.items():
         wanted = {str(value) for value in values}
         if key == "also_in":
-            # Any confidence: to hold out one slide too many costs less than a leak.
+            # At any confidence, because holding out one slide too many is better than a leak.
             named = {
                 row.slide_a: row.slide_b.split(":")[0]
                 for row in found
@@ -213,13 +213,13 @@ def _held_out(
             matched = {slide for slide, row in rows.items() if row.get(key) in wanted}
             present = {rows[slide].get(key) for slide in matched}
         for value in sorted(wanted - present):
-            log.warning("hold_out: no slide has the %s %r", key, value)
+            log.warning("hold_out: no slide has %s %r; check the value", key, value)
         held |= matched
     return held
 
 
 def _strata(rows, members, names, stratify, weight):
-    """Size of each group in each stratum, (groups, strata), and (column, value) of the strata."""
+    """Return the size of each group in each stratum, (groups, strata), and the (column, value)s."""
     keys = sorted({(column, row.get(column, "")) for row in rows.values() for column in stratify})
     place = {key: index for index, key in enumerate(keys)}
     strata = np.zeros((len(names), len(keys)))
@@ -292,7 +292,7 @@ def _describe_sizes(names, sizes, label, parts, options, held_groups) -> list[st
 
 
 def _describe_strata(strata, keys, names, label, parts, options, held_groups) -> list[str]:
-    """Say which values come from fewer groups than there are parts: no split can spread them."""
+    """List values that come from fewer groups than there are parts, so not every part has them."""
     lines = []
     for column in options.stratify:
         rare = []

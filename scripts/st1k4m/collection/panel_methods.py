@@ -1,16 +1,16 @@
-"""The methods that choose a panel's genes.
+"""Choose a panel's genes, by one of several methods.
 
-What "exact" means here: the same genes, in the same ranks, as scanpy gives when it is run as the
-authors' notes (docs/docs/04-gene-exp-hvg.md of JiawenChenn/STimage-1K4M) or HEST-bench
-(``get_k_genes`` of mahmoodlab/HEST) run it, on the spots of the slides' AnnData files stacked in
-one matrix of int32 counts, whose columns of one name were summed. Four things differ from a run of
-their scripts:
+The methods give the same genes, in the same ranks, as scanpy run like in the authors' notes
+(docs/docs/04-gene-exp-hvg.md of JiawenChenn/STimage-1K4M) or in HEST-bench (``get_k_genes`` of
+mahmoodlab/HEST). The input of scanpy is then one matrix of int32 counts: the stacked spots of the
+slides' AnnData files, with columns of the same name summed. A run of the original scripts differs
+in four ways:
 
-- the notes read the count files, so they also have the spots without coordinates;
-- pandas names a repeated column ``X.1``, which the notes treat as a gene of its own;
-- the notes read the counts of Visium as float64, because they are printed ``0.0``, and those of ST
-  as int64, which scanpy turns to float32: here all are float32, as scanpy does with integers;
-- the notes lose the names (``gene0`` ...) and the order; here genes have both.
+- the notes read the count files, so they also use spots without coordinates;
+- pandas names a repeated column ``X.1``, and the notes treat it as another gene;
+- the notes read Visium counts as float64, because they are printed ``0.0``, and ST counts as int64,
+  which scanpy converts to float32; here all are float32;
+- the notes lose the names (``gene0`` ...) and the order of the genes; here both are kept.
 """
 
 import logging
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DETECTED = 0.10
-"""Share of a slide's spots in which HEST-bench wants to find a gene (``min_cells_pct``)."""
+"""Share of a slide's spots that must have a gene in HEST-bench (``min_cells_pct``)."""
 
 THETA = 100
-"""Overdispersion of the Pearson residuals: scanpy's default, which the authors' note 04 keeps."""
+"""Overdispersion of the Pearson residuals: scanpy's default, as in the authors' note 04."""
 
 CONTROLS = ("BLANK", "Control")
-"""HEST-bench leaves out genes with these in their names: controls of imaging panels."""
+"""Controls of imaging panels: HEST-bench leaves out genes with one of these in their name."""
 
 
 @dataclass
@@ -48,18 +48,18 @@ class Choice:
     Attributes
     ----------
     table
-        One row a gene in the order of the panel: ``gene``, and what the method computed.
+        One row per gene, in the order of the panel: ``gene``, and what the method computed.
     genes
-        Their places in `SlideGenes.names`; -1 for a gene that no slide prints.
+        Their indices in `SlideGenes.names`; -1 for a gene that no slide prints.
     had
-        (genes, slides chosen from) bool: which slide has which gene, over all genes; None where
-        the method asks for none.
+        (genes, training slides) bool: which slide has which gene, over all genes; None if the
+        method does not need it.
     candidates
-        Places of the genes that had their share.
+        Indices of the genes that enough slides have.
     target
-        The median total over the candidates, where the method computed it.
+        Median total over the candidates, if the method computed it.
     own
-        With ``slide_hvg``, the genes of each slide, most variable first, as places.
+        With ``slide_hvg``, the genes of each slide as indices, most variable first.
     notes
         Sentences for the head.
     """
@@ -74,29 +74,29 @@ class Choice:
 
 
 def find_candidates(had: np.ndarray, share: float) -> np.ndarray:
-    """Return the genes that at least a share of the slides has, and at least one: places."""
+    """Return the indices of the genes that enough slides have, at least one."""
     return np.flatnonzero(had.sum(axis=1) >= needed_slides(share, had.shape[1]))
 
 
 def needed_slides(share: float, slides: int) -> int:
-    """Return how many of the slides must have a gene."""
+    """Return the number of slides that must have a gene."""
     return max(1, math.ceil(share * slides - 1e-9))
 
 
 def log_normalised(counts: "csr_matrix", totals: np.ndarray, target: float) -> "csr_matrix":
     """Return log1p of the counts scaled to a total of ``target``.
 
-    In float32 throughout, as ``scanpy.pp.normalize_total`` and ``log1p`` compute it. Not by
-    scanpy, because it takes the total of the columns it is given, and here those are a panel's.
+    All in float32, as in ``scanpy.pp.normalize_total`` and ``log1p``. scanpy is not called because
+    it uses the total of the given columns, and here these are only the genes of a panel.
 
     Parameters
     ----------
     counts
         (spots, genes) int32.
     totals
-        (spots,) the totals to normalise by. A spot with none becomes 0 everywhere.
+        (spots,) the totals to normalise by. A spot with total 0 becomes 0 everywhere.
     target
-        The total that every spot gets; NaN for counts that stay as they are.
+        The total after normalisation; NaN: the counts are not normalised.
     """
     values = counts.data.astype(np.float32)
     if not np.isnan(target):
@@ -109,17 +109,17 @@ def log_normalised(counts: "csr_matrix", totals: np.ndarray, target: float) -> "
 
 
 def median_total(totals: np.ndarray) -> float:
-    """Return the median of the totals above zero, in float32 as scanpy does; NaN without any."""
+    """Return the median of the totals above zero, in float32 like scanpy; NaN if there are none."""
     totals = totals[totals > 0].astype(np.float32)
     return float(np.median(totals)) if len(totals) else math.nan
 
 
 def choose_overlap_hvg(genes: SlideGenes, slides: list[str], options: PanelOptions) -> Choice:
-    """Choose the genes that vary most, among those that the slides share.
+    """Choose the genes that vary most, among those that the slides have in common.
 
-    The authors' note 04, "Overlap-HVG": intersection of the names, spots stacked, spots without a
-    count left out, normalised to the median total over the overlap genes, log1p, scanpy's variable
-    genes of flavour seurat.
+    This is "Overlap-HVG" of the authors' note 04: intersect the names, stack the spots, leave out
+    spots without a count, normalise to the median total over the common genes, log1p, take
+    scanpy's variable genes of flavour seurat.
     """
     had = _printed_on(genes, slides)
     candidates = find_candidates(had, options.share)
@@ -143,9 +143,9 @@ def choose_overlap_hvg(genes: SlideGenes, slides: list[str], options: PanelOptio
 def choose_hest(genes: SlideGenes, slides: list[str], options: PanelOptions) -> Choice:
     """Choose the genes that vary most among those found in 10 % of the spots, as HEST-bench does.
 
-    log1p of the counts without normalisation, scanpy's variable genes of flavour seurat. Candidates
-    are in the order of their names, as numpy's ``intersect1d`` leaves them, or for one slide in the
-    slide's; where genes are exactly alike at the limit, the first ``n`` in this order are taken.
+    The counts are not normalised; log1p, then scanpy's variable genes of flavour seurat.
+    Candidates are sorted by name, as by numpy's ``intersect1d``; with one slide they have the
+    slide's order. If genes are tied at the limit, the first ``n`` in this order are taken.
     """
     had = np.zeros((len(genes.names), len(slides)), bool)
     printed = _printed_on(genes, slides)
@@ -156,7 +156,7 @@ def choose_hest(genes: SlideGenes, slides: list[str], options: PanelOptions) -> 
             moments.add(log_normalised(counts, np.zeros(0), math.nan))
             found_in += np.bincount(counts.indices, minlength=len(found_in))
             spots += counts.shape[0]
-        # The very expression of HEST-bench: 0.1 * 70 is 7.000000000000001, so it wants 8 of 70.
+        # The expression of HEST-bench: 0.1 * 70 is 7.000000000000001, so 8 of 70 are needed.
         had[:, place] = printed[:, place] & (found_in >= math.ceil(DETECTED * spots))
         moments.measure(np.flatnonzero(printed[:, place]), spots)
     candidates = find_candidates(had, options.share)
@@ -187,7 +187,7 @@ def choose_mean(genes: SlideGenes, slides: list[str], options: PanelOptions) -> 
             spots[printed] += counts.shape[0]
     with np.errstate(invalid="ignore"):
         means = sums / spots
-    # Stable, so that genes that are alike keep the order in which the slides print them.
+    # A stable sort keeps tied genes in the order in which the slides print them.
     order = np.argsort(-np.nan_to_num(means), kind="stable")[: options.n]
     chosen = candidates[order]
     table = pd.DataFrame({"gene": [genes.names[gene] for gene in chosen], "mean": means[order]})
@@ -197,9 +197,9 @@ def choose_mean(genes: SlideGenes, slides: list[str], options: PanelOptions) -> 
 def choose_slide_hvg(genes: SlideGenes, slides: list[str], options: PanelOptions) -> Choice:
     """Choose the genes that vary most on each slide, by Pearson residuals.
 
-    The authors' note 04, "HVG", which keeps each slide's genes in their rank but not their names.
-    The panel has all genes that are among the ``n`` of enough slides. They are ordered as scanpy
-    orders the variable genes of several batches: by the number of slides, then by the median rank.
+    This is "HVG" of the authors' note 04, which keeps the rank of each slide's genes but not their
+    names. The panel has all genes that are among the ``n`` genes of enough slides. They are ordered
+    as scanpy orders variable genes of several batches: by number of slides, then by median rank.
     """
     import pandas as pd
 
@@ -213,7 +213,7 @@ def choose_slide_hvg(genes: SlideGenes, slides: list[str], options: PanelOptions
         had[own[slide], place] = True
     candidates = find_candidates(had, options.share)
     ranks = long.groupby("gene")["rank"].agg(["count", "median"]).reindex(candidates)
-    # Stable, so that genes that are alike keep the order in which the slides print them.
+    # A stable sort keeps tied genes in the order in which the slides print them.
     ranks = ranks.sort_values(["count", "median"], ascending=[False, True], kind="stable")
     texts = (long["slide"] + "=" + long["rank"].astype(str)).groupby(long["gene"]).agg(";".join)
     chosen = ranks.index.to_numpy()
@@ -234,16 +234,16 @@ def rank_by_residuals(genes: SlideGenes, slide: str, n: int) -> np.ndarray:
     Parameters
     ----------
     genes
-        Of all slides.
+        Genes of all slides.
     slide
         Name of the slide.
     n
-        How many; fewer where fewer have a count. Genes that vary alike are in the slide's order.
+        Number of genes; fewer if fewer have a count. Tied genes are in the slide's order.
 
     Returns
     -------
     np.ndarray
-        Places in `SlideGenes.names`.
+        Indices in `SlideGenes.names`, int.
     """
     import scanpy as sc
     from anndata import AnnData
@@ -268,7 +268,7 @@ def rank_by_residuals(genes: SlideGenes, slide: str, n: int) -> np.ndarray:
 
 
 def take_list(genes: SlideGenes, wanted: list[str]) -> Choice:
-    """Take the genes of a list, in its order; one that no slide prints stays, and is said."""
+    """Take the genes of a list, in its order. A note names genes that no slide prints."""
     import pandas as pd
 
     place = {name: number for number, name in enumerate(genes.names)}
@@ -292,7 +292,7 @@ CHOOSERS: dict[str, Callable[[SlideGenes, list[str], PanelOptions], Choice]] = {
 
 
 def sum_spots(genes: SlideGenes, slide: str, columns: np.ndarray | None = None) -> np.ndarray:
-    """Return the total of every spot of a slide over some genes, or all: (spots,) int64."""
+    """Return the total of each spot of a slide over some genes, or over all: (spots,) int64."""
     blocks = genes.blocks(slide, columns)
     return np.concatenate([np.zeros(0, np.int64), *(_totals(block) for block in blocks)])
 
@@ -316,14 +316,14 @@ def _choose_variable(
     options: PanelOptions,
     cut_ties: bool = False,
 ) -> Choice:
-    """Rank by normalised dispersion what scanpy calls variable.
+    """Rank the genes that scanpy calls variable, by normalised dispersion.
 
     Parameters
     ----------
     names
-        Places of the genes that scanpy would be given, in its order.
+        Indices of the genes that scanpy would get, in its order.
     rows
-        Where `moments` has these.
+        Where ``moments`` has these genes: a mask or indices.
     """
     import pandas as pd
 

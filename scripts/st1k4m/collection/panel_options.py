@@ -1,6 +1,6 @@
-"""The options of a panel: what the configuration says under ``panels``, checked.
+"""Check the options of panels: ``panels`` in the configuration.
 
-Imported while Snakemake parses, so it stays with the standard library.
+Snakemake imports this while it parses, so only the standard library is used.
 """
 
 import statistics
@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 from st1k4m.errors import ConfigError
 
-#: The keys of ``select``, and the column of ``slides.tsv`` that each one is about.
+#: The keys of ``select``, and the column of ``slides.tsv`` that each one compares.
 SELECT = {"tech": "tech", "species": "species", "tissue": "tissue", "slides": "slide"}
 
-#: What each method takes where the configuration says nothing: number of genes, share of the
-#: slides that must have a gene, and the total that X is normalised by. 100 and 128 are the numbers
-#: of the dataset's authors (their note 04), 50 is that of HEST-bench.
+#: Defaults of each method: number of genes, share of the slides that must have a gene, and the
+#: total that X is normalised by. The dataset's authors use 100 and 128 genes (their note 04),
+#: HEST-bench uses 50.
 METHODS = {
     "overlap_hvg": {"n": 100, "share": 1.0, "normalise": "candidates"},
     "slide_hvg": {"n": 128, "share": 0.0, "normalise": "slide"},
@@ -24,7 +24,7 @@ METHODS = {
 }
 
 NORMALISE = ("candidates", "all", "none")
-"""What a user may ask for; ``slide`` belongs to ``slide_hvg`` alone."""
+"""Values that a user may give; only ``slide_hvg`` uses ``slide``."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class NameOptions:
     Attributes
     ----------
     drop_version
-        Take the version off an Ensembl gene id: ``ENSG00000141510.17`` is ``ENSG00000141510``.
+        Remove the version of an Ensembl gene id: ``ENSG00000141510.17`` is ``ENSG00000141510``.
     drop_species
-        Take off the genome that a mixed-species reference puts before a name:
-        ``GRCh38_TP53`` is ``TP53``.
+        Remove the genome that a mixed-species reference puts before a name: ``GRCh38_TP53`` is
+        ``TP53``.
     rename
-        A table with the columns ``printed`` and ``name``; empty for none. An empty ``name``
-        leaves the gene out.
+        Path of a table with the columns ``printed`` and ``name``, or empty. An empty ``name`` in
+        the table leaves the gene out.
     """
 
     drop_version: bool = False
@@ -57,23 +57,23 @@ class PanelOptions:
     method
         A key of `METHODS`.
     n
-        How many genes; with ``slide_hvg`` how many of each slide; None with ``list``.
+        Number of genes; with ``slide_hvg``, the number per slide; None with ``list``.
     share
-        From 0 to 1: a gene must be had by at least so large a share of the slides that the panel
-        is chosen from. To have it means to print it (``overlap_hvg``, ``mean``), to find it in at
-        least 10 % of the spots (``hest``), or to have it among its ``n`` (``slide_hvg``).
+        Share of the training slides, 0 to 1, that must have a gene. A slide has a gene if its file
+        prints it (``overlap_hvg``, ``mean``), if at least 10 % of its spots have counts of it
+        (``hest``), or if it is among the slide's ``n`` variable genes (``slide_hvg``).
     normalise
-        What ``X`` is normalised by before log1p: the spot's total over the genes that had the
-        share (``candidates``), over all genes of its slide (``all``), over the slide's own
-        variable genes (``slide``), or nothing (``none``).
+        What ``X`` is normalised by before log1p: the spot's total over the genes that enough slides
+        have (``candidates``), over all genes of its slide (``all``), over the slide's own variable
+        genes (``slide``), or nothing (``none``).
     select
-        Lists under the keys of `SELECT`; a slide must be in each list that is not empty.
+        Lists of values under the keys of `SELECT`; a slide must match each list that is not empty.
     split, parts
-        The split and those of its parts that the panel is chosen from; empty: all selected slides.
+        The split, and its parts that the genes are chosen from; empty: all selected slides.
     genes
-        The file with the genes of method ``list``.
+        Path of the file with the genes of method ``list``.
     names
-        How names are cleaned.
+        How gene names are cleaned.
     """
 
     method: str
@@ -87,26 +87,26 @@ class PanelOptions:
     names: NameOptions = field(default_factory=NameOptions)
 
     def takes(self, facts: Mapping[str, str]) -> bool:
-        """Return whether a slide with these facts (keys as columns of ``slides.tsv``) is in."""
+        """Return whether a slide with these facts (columns of ``slides.tsv``) is selected."""
         return all(
             facts[SELECT[key]] in wanted for key, wanted in self.select.items() if len(wanted)
         )
 
 
 def read_options(name: str, config: Mapping) -> PanelOptions:
-    """Check what the configuration says of a panel and fill in what the method takes.
+    """Check the options of a panel and fill in the defaults of its method.
 
     Parameters
     ----------
     name
-        Of the panel.
+        Name of the panel.
     config
         The mapping under ``panels.<name>``; the schema has checked keys and types.
 
     Raises
     ------
     ConfigError
-        Options that do not go together, all of them in one message.
+        Options do not fit together; one message names all of them.
     """
     where = f"panels.{name}"
     method = config.get("method")
@@ -140,13 +140,13 @@ def read_panels(panels: Mapping, splits: Mapping) -> dict[str, PanelOptions]:
     Raises
     ------
     ConfigError
-        All faults of all panels; among them a split or a part of it that is not configured.
+        A panel is invalid, or its split or part is not configured; one message has all faults.
     """
     options, faults = {}, []
     for name, config in panels.items():
         try:
             options[name] = read_options(name, config)
-            faults += _find_strange_parts(name, options[name], splits)
+            faults += _find_unknown_parts(name, options[name], splits)
         except ConfigError as error:
             faults.append(str(error))
     if faults:
@@ -155,21 +155,21 @@ def read_panels(panels: Mapping, splits: Mapping) -> dict[str, PanelOptions]:
 
 
 def foresee_losses(name: str, options: PanelOptions, genes: Mapping[str, int]) -> str:
-    """Say which slides will leave few genes in common, from the numbers of genes alone.
+    """Find slides that will leave few common genes, from the numbers of genes alone.
 
-    So that a user knows it before any slide is built; the panel itself counts by name.
+    A user is then warned before any slide is built. The panel itself compares names of genes.
 
     Parameters
     ----------
     name, options
-        Of the panel.
+        Name and options of the panel.
     genes
-        How many genes each of its slides prints, where that is known.
+        Slide -> number of genes that it prints, for slides where this is known.
 
     Returns
     -------
     str
-        A sentence; empty if nothing is to be expected, or a gene need not be on all slides.
+        A sentence; empty if no slide has few genes, or if a gene need not be on all slides.
     """
     if options.method not in ("overlap_hvg", "hest", "mean") or options.share < 1 or not genes:
         return ""
@@ -184,36 +184,36 @@ def foresee_losses(name: str, options: PanelOptions, genes: Mapping[str, int]) -
     named = ", ".join(f"{slide} ({genes[slide]:,})" for slide in few[:3])
     short = f", not the {options.n:,} asked for" if least < options.n else ""
     return (
-        f"panels.{name}: {named}{more} print few genes, half of the slides {usual:,.0f} or more: "
-        f"at most {least:,} can be common to all{short}. Leave them out by `select`, or set "
+        f"panels.{name}: {named}{more} print few genes; the median is {usual:,.0f}. At most "
+        f"{least:,} can be common to all{short}. Leave these slides out by `select`, or set "
         "`share` below 1."
     )
 
 
-def _find_strange_parts(name: str, options: PanelOptions, splits: Mapping) -> list[str]:
+def _find_unknown_parts(name: str, options: PanelOptions, splits: Mapping) -> list[str]:
     if not options.split:
         return []
     if options.split not in splits:
         known = ", ".join(splits) or "none"
-        return [f"panels.{name}.train.split: {options.split!r} is not under splits ({known})"]
+        return [f"panels.{name}.train.split: no split {options.split!r}; configured are: {known}"]
     split = splits[options.split]
     parts = list(split.get("fractions") or map(str, range(int(split.get("folds") or 0))))
-    strange = [part for part in options.parts if parts and part not in parts]
+    unknown = [part for part in options.parts if parts and part not in parts]
     return [
         f"panels.{name}.train.part: {part!r} is not a part of {options.split} ({', '.join(parts)})"
-        for part in strange
+        for part in unknown
     ]
 
 
 def _find_faults(where: str, method: str, config: Mapping) -> list[str]:
     faults = []
     if method == "list" and not config.get("genes"):
-        faults.append(f"{where}: method list needs `genes`, the file with the names")
+        faults.append(f"{where}: method list needs `genes`, the path of a file with gene names")
     if method != "list" and config.get("genes"):
-        faults.append(f"{where}.genes: only method list reads it, and the method is {method}")
+        faults.append(f"{where}.genes: only method list uses `genes`, not {method}; remove it")
     if method == "list":
         faults += [
-            f"{where}.{key}: method list takes the genes as the file has them; remove `{key}`"
+            f"{where}.{key}: method list takes all genes of the file; remove `{key}`"
             for key in ("n", "share")
             if key in config
         ]
@@ -222,10 +222,13 @@ def _find_faults(where: str, method: str, config: Mapping) -> list[str]:
             f"{where}.normalise: slide_hvg normalises each slide over its own genes; remove it"
         )
     if "normalise" in config and config["normalise"] not in NORMALISE:
-        faults.append(f"{where}.normalise: {config['normalise']!r} is not {', '.join(NORMALISE)}")
+        faults.append(
+            f"{where}.normalise: found {config['normalise']!r}, expected one of "
+            f"{', '.join(NORMALISE)}"
+        )
     if method == "list" and config.get("normalise") == "candidates":
         faults.append(f"{where}.normalise: method list has no candidates; use all or none")
     train = config.get("train") or {}
     if train and not (train.get("split") and train.get("part")):
-        faults.append(f"{where}.train: needs `split`, a name under splits, and `part`, a list")
+        faults.append(f"{where}.train: give `split`, a name under splits, and `part`, a list")
     return faults

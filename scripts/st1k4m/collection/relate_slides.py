@@ -1,4 +1,4 @@
-"""Say of all slides who is related to whom: slides.tsv, relations.tsv, genes.tsv."""
+"""Find all related slides, and write slides.tsv, relations.tsv and genes.tsv."""
 
 import logging
 from collections import defaultdict
@@ -36,7 +36,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Related:
-    """All that is known of who is related to whom.
+    """Slides and their relations.
 
     ``slides`` are rows with `COLUMNS`, sorted by slide; ``relations`` are merged and sorted.
     """
@@ -55,7 +55,7 @@ def relate_slides(
     tables: Sequence[str | Path],
     also_in: Sequence[str | Path],
 ) -> None:
-    """Write the three tables of the collection over finished slides.
+    """Write the three tables of the collection, over all finished slides.
 
     Parameters
     ----------
@@ -64,16 +64,16 @@ def relate_slides(
     fingerprints
         ``work/fingerprints/{slide}.npz`` of the slides.
     slides_table, relations_table, genes_table
-        Where to write.
+        Where to write the three tables.
     tables
-        Tables of relations, as ``config/relations.tsv``.
+        Tables of relations, such as ``config/relations.tsv``.
     also_in
-        Tables of other collections, as ``config/also_in.tsv``.
+        Tables of other collections, such as ``config/also_in.tsv``.
 
     Raises
     ------
     ConfigError
-        One of the tables cannot be used.
+        One of the tables is invalid.
     """
     paths = list(fingerprints)
     prints = {}
@@ -94,7 +94,7 @@ def check_origins(records: Iterable[str | Path], fingerprints: Iterable[str | Pa
     Raises
     ------
     StaleProductError
-        The two of a slide do not belong together; it names one to make again.
+        Record and fingerprint of a slide do not belong together; the message names one to remake.
     """
     for record, fingerprint in zip(records, fingerprints, strict=True):
         made = {
@@ -110,16 +110,16 @@ def relate(
     pattern_tables: Sequence[str | Path],
     overlap_tables: Sequence[str | Path],
 ) -> Related:
-    """Relate slides by what is known of them, and by content where there are fingerprints.
+    """Find related slides by their facts, and by their content if they have fingerprints.
 
     Parameters
     ----------
     slides
         Facts of the slides, from records or from the catalogue.
     fingerprints
-        By slide; slides without one are related by their facts alone.
+        Slide -> fingerprint. Slides without one are related by their facts alone.
     pattern_tables, overlap_tables
-        As ``tables`` and ``also_in`` of `relate_slides`.
+        See ``tables`` and ``also_in`` of `relate_slides`.
     """
     slides = sorted(slides, key=lambda one: one.slide)
     overlaps = stated.read_overlaps(overlap_tables)
@@ -162,7 +162,7 @@ def _describe(
     named: Mapping[str, Mapping[str, Sequence[stated.Name]]],
     found: Sequence[Relation],
 ) -> list[dict[str, object]]:
-    """Make the rows of slides.tsv; what is not known of a slide is taken from its duplicates."""
+    """Make the rows of slides.tsv; an unknown patient or block is taken from a duplicate slide."""
     names = [one.slide for one in slides]
     pairs = [
         (row.slide_a, row.slide_b)
@@ -204,7 +204,7 @@ def _describe(
 
 
 def _own_or_inherited(kind, slide, duplicates, section, named) -> tuple[str, str]:
-    """Name and source of a slide's patient or block; empty where neither it nor a duplicate has."""
+    """Return name and source of a slide's patient or block, its own or a duplicate's; or empty."""
     own = named[kind].get(slide)
     if own:
         return own[0].name, own[0].source

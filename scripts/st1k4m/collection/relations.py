@@ -1,4 +1,4 @@
-"""What a relation of two slides is, and how confidences compare."""
+"""Relations of two slides: their kinds and confidences, and their table."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,21 +7,21 @@ from pathlib import Path
 from st1k4m.collection import tables
 from st1k4m.errors import ConfigError
 
-#: From the closest: each one implies those after it.
+#: Kinds of relations, the closest first. Each kind implies all kinds after it.
 KINDS = ("same_section", "same_block", "same_patient", "same_study")
-#: In another collection; ``slide_b`` is then ``<collection>:<id>``.
+#: The slide is in another collection too; ``slide_b`` is then ``<collection>:<id>``.
 ALSO_IN = "also_in"
-#: From the weakest.
+#: Confidences, the lowest first.
 CONFIDENCES = ("possible", "likely", "certain")
 COLUMNS = ("slide_a", "slide_b", "relation", "evidence", "confidence")
 
 
 @dataclass(frozen=True, order=True, slots=True)
 class Relation:
-    """Two slides, how they are related, why, and how sure that is.
+    """Two related slides, the kind of relation, its evidence and confidence.
 
-    ``slide_a`` comes before ``slide_b`` in the order of text. ``relation`` is one of `KINDS` or
-    `ALSO_IN`, ``confidence`` one of `CONFIDENCES`, ``evidence`` a sentence with its numbers.
+    ``slide_a`` is before ``slide_b`` in alphabetical order. ``relation`` is one of `KINDS` or
+    `ALSO_IN`, ``confidence`` one of `CONFIDENCES`, ``evidence`` a text with its numbers.
     """
 
     slide_a: str
@@ -32,20 +32,20 @@ class Relation:
 
 
 def relate(one: str, other: str, relation: str, evidence: str, confidence: str) -> Relation:
-    """Make a relation between two slides, in the one order of their names."""
+    """Make a relation of two slides, with their names in alphabetical order."""
     first, second = sorted((one, other))
     return Relation(first, second, relation, evidence, confidence)
 
 
 def at_least(confidence: str, asked: str) -> bool:
-    """Say whether a confidence is the one asked for, or a stronger one."""
+    """Return whether a confidence is the one asked for or higher."""
     return CONFIDENCES.index(confidence) >= CONFIDENCES.index(asked)
 
 
 def merge(found: Iterable[Relation]) -> list[Relation]:
-    """Bring the evidence for one relation of two slides into one row, sorted by slides.
+    """Merge all evidence for one relation of two slides into one row; sort rows by slides.
 
-    The confidence is that of the strongest evidence, which comes first.
+    The evidence with the highest confidence comes first, and the row has its confidence.
     """
     rows: dict[tuple[str, str, str], list[Relation]] = {}
     for row in found:
@@ -77,7 +77,8 @@ def read_relations(path: str | Path) -> list[Relation]:
     for row in rows:
         if row["relation"] not in (*KINDS, ALSO_IN) or row["confidence"] not in CONFIDENCES:
             raise ConfigError(
-                f"{path}: {row['slide_a']}, {row['slide_b']}: the relation must be one of "
+                f"{path}: {row['slide_a']}, {row['slide_b']}: found {row['relation']!r}, "
+                f"{row['confidence']!r}; the relation must be one of "
                 f"{', '.join((*KINDS, ALSO_IN))} and the confidence one of "
                 f"{', '.join(CONFIDENCES)}"
             )

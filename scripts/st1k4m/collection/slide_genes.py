@@ -1,4 +1,4 @@
-"""The genes and counts of many slides under common names, a block of spots at a time."""
+"""Read the genes and counts of many slides under common names, one block of spots at a time."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 BLOCK = 1 << 21
-"""Entries of a slide's counts that are held at once: some 200 MB with what is made of them."""
+"""Entries of a slide's counts in memory at once: about 200 MB with the arrays made from them."""
 
 
 @dataclass(frozen=True)
 class GeneSet:
-    """What is printed on a slide; slides that print the same names share one.
+    """The genes that a slide prints. Slides that print the same names share one `GeneSet`.
 
     Attributes
     ----------
     columns
-        (printed,) int32: the gene that each printed column counts for, -1 for none.
+        (printed,) int32: index of the gene of each printed column, -1 if it is left out.
     repeated
-        The genes, ascending, that several columns count for: these columns are summed.
+        Indices of the genes, ascending, that have several columns; these columns are summed.
     """
 
     columns: np.ndarray
@@ -44,11 +44,11 @@ class SlideGenes:
     slides
         Names of the slides.
     names
-        All genes, in the order in which the slides first print them.
+        All genes, in the order in which they are first printed.
     sets
         The `GeneSet` of each slide.
     renamed, left_out
-        How many printed names became another one, and how many none.
+        Number of printed names that were changed, and that were left out.
     """
 
     def __init__(
@@ -62,9 +62,9 @@ class SlideGenes:
         Parameters
         ----------
         paths
-            AnnData file of each slide, by its name.
+            Slide -> its AnnData file.
         options, renames
-            As `clean_name` takes them.
+            See `clean_name`.
 
         Raises
         ------
@@ -116,24 +116,24 @@ class SlideGenes:
         return found
 
     def blocks(self, slide: str, genes: np.ndarray | None = None) -> Iterator["csr_matrix"]:
-        """Yield the counts of a slide, some spots after the other.
+        """Yield the counts of a slide in blocks of spots.
 
         Parameters
         ----------
         slide
-            Its name.
+            Name of the slide.
         genes
-            Places of the genes to take, in the order wanted; None for all.
+            Indices of the wanted genes, in their order; None: all genes.
 
         Yields
         ------
         scipy.sparse.csr_matrix
-            (spots, genes) int32, sorted indices. A gene that is not printed has no entries.
+            (spots, genes) int32 with sorted indices. A gene that is not printed has no entries.
         """
         columns = self.sets[slide].columns
         width = len(self.names)
         if genes is not None:
-            place = np.full(width + 1, -1, np.int32)  # the last stands for the columns left out
+            place = np.full(width + 1, -1, np.int32)  # index -1 (columns left out) reads the last
             place[genes] = np.arange(len(genes), dtype=np.int32)
             columns, width = place[columns], len(genes)
         for block in read_blocks(slide, self.paths[slide]):
@@ -149,12 +149,12 @@ def _open(slide: str, path: Path) -> "h5py.File":
         raise SlideError(
             slide,
             f"its AnnData {path} cannot be read: {error}",
-            "remove the file and run again: the workflow makes it again",
+            "remove the file and run again; the workflow makes a new one",
         ) from error
 
 
 def count_spots(slide: str, path: Path) -> int:
-    """Return how many spots the AnnData of a slide has."""
+    """Return the number of spots in the AnnData of a slide."""
     with _open(slide, path) as file:
         return int(file["layers/counts"].attrs["shape"][0])
 
@@ -178,16 +178,16 @@ def read_blocks(slide: str, path: Path) -> Iterator["csr_matrix"]:
 
 
 def take_columns(counts: "csr_matrix", columns: np.ndarray, width: int) -> "csr_matrix":
-    """Move columns to new places and sum those that meet at one.
+    """Move columns to new indices, and sum columns with the same index.
 
     Parameters
     ----------
     counts
         (spots, old) int32.
     columns
-        (old,) the new place of each column, -1 to leave it out.
+        (old,) new index of each column, -1: left out.
     width
-        How many columns there are then.
+        New number of columns.
     """
     from scipy.sparse import csr_matrix
 

@@ -1,4 +1,4 @@
-"""Read anyone's table or list of slides: a split, a training list, the files of a folder."""
+"""Read any table or list of slides: a split, a training list, a folder of lists."""
 
 import csv
 import io
@@ -10,14 +10,14 @@ from pathlib import Path
 
 from st1k4m.errors import ConfigError
 
-#: Names of columns that hold the part of a slide, in the order in which they are looked for.
+#: Names of columns with the part of a slide. The first name that a table has is used.
 PART_COLUMNS = ("part", "split", "fold", "set", "subset", "partition", "group_split", "phase")
-#: What may follow a slide's name in the name of a file.
+#: Endings of file names after the name of a slide.
 _SUFFIX = re.compile(
     r"(_count|_coord|_anno)?\.(csv|tsv|txt|png|jpe?g|tiff?|h5ad|h5|npy|npz|pt|zarr|parquet)(\.gz)?$",
     re.IGNORECASE,
 )
-#: Parts of a list that names none.
+#: Parts of slides if a list names no parts.
 LISTED, NOT_LISTED = "listed", "not listed"
 
 
@@ -28,11 +28,11 @@ class SlideList:
     Attributes
     ----------
     parts
-        part -> slides of the collection, or ids of another one, in the order of the file.
+        part -> slides of the collection, or ids of another collection, in the order of the file.
     unknown
-        Texts where a name of a slide was expected, that name none.
+        Texts at the place of a slide's name that are not a known name.
     source
-        Which column or key was read as what, in words.
+        A description of which columns or keys were read as slides and parts.
     """
 
     parts: dict[str, list[str]]
@@ -41,7 +41,7 @@ class SlideList:
 
 
 class Names:
-    """Finds slides by what others call them.
+    """Finds slides by the names that other people's files use.
 
     Parameters
     ----------
@@ -56,9 +56,9 @@ class Names:
         self.ids = {name.casefold(): name for name in ids}
 
     def find(self, text: str) -> str | None:
-        """Name the slide or id that a text means; None where it means none.
+        """Return the slide or id that a text names; None if it names none.
 
-        A text may be the name, the path of a file that begins with it, or the id of a spot,
+        A text may be the name, the path of a file whose name begins with it, or the id of a spot,
         ``<slide>_<barcode>``.
         """
         text = text.strip().strip("\"'")
@@ -73,7 +73,7 @@ class Names:
                 if shorter == candidate:
                     break
                 candidate = shorter
-            # A spot: the longest name that the text begins with, up to an underscore.
+            # The id of a spot: find the longest slide name before an underscore.
             cut = candidate.casefold()
             while "_" in cut:
                 cut = cut.rpartition("_")[0]
@@ -83,28 +83,28 @@ class Names:
 
 
 def read_slide_list(path: str | Path, names: Names, slide: str = "", part: str = "") -> SlideList:
-    """Read a table, a list, or JSON that names slides.
+    """Read a table, a list or a JSON file that names slides.
 
     Parameters
     ----------
     path
-        A table (comma, tab or semicolon separated; comments with ``#`` at its head are skipped), a
-        list with one name a line, JSON (a list, or lists by part), or a folder of such lists, each
-        one part, named like the file.
+        A table (separated by comma, tab or semicolon; comments with ``#`` at its head are skipped),
+        a list with one name per line, JSON (a list, or lists by part), or a folder of such lists.
+        Each file of a folder is one part with the name of the file.
     names
-        The slides that are known.
+        The known slides.
     slide, part
-        The columns; empty: the one with most known names, and the first of `PART_COLUMNS`.
+        The columns. If empty: the column with most known names, and the first of `PART_COLUMNS`.
 
     Returns
     -------
     SlideList
-        Where nothing names parts, all slides have the part `LISTED`.
+        If the file names no parts, all slides have the part `LISTED`.
 
     Raises
     ------
     ConfigError
-        The file cannot be read, a column is missing, or nothing in it names a slide.
+        The file cannot be read, a column is missing, or the file names no slide.
     """
     path = Path(path)
     if path.is_dir():
@@ -116,8 +116,8 @@ def read_slide_list(path: str | Path, names: Names, slide: str = "", part: str =
     found = _read_json(text, names) or _read_rows(path, text, names, slide, part)
     if not any(found.parts.values()):
         raise ConfigError(
-            f"leaks: {path} names no slide of the catalogue; it should be a table with a column of "
-            "slides, or a list with one a line. First texts that were tried: "
+            f"leaks: {path} names no slide of the catalogue. Give a table with a column of slides, "
+            "or a list with one slide per line. First texts that were tried: "
             f"{', '.join(found.unknown[:3]) or 'none'}"
         )
     return found
@@ -132,12 +132,12 @@ def _read_folder(path: Path, names: Names) -> SlideList:
             parts[file.stem] = [one for part in read.parts.values() for one in part]
             unknown += read.unknown
     if not parts:
-        raise ConfigError(f"leaks: {path} is an empty folder; it should hold a list for each part")
+        raise ConfigError(f"leaks: {path} is an empty folder; put one list per part into it")
     return SlideList(parts, unknown, f"{len(parts)} files, each a part")
 
 
 def _read_json(text: str, names: Names) -> SlideList | None:
-    """Read JSON: a list of names, or such lists by part; None where it is not JSON."""
+    """Read JSON: a list of names, or such lists by part; return None if it is not JSON."""
     if not text.lstrip().startswith(("{", "[")):
         return None
     try:
@@ -149,7 +149,7 @@ def _read_json(text: str, names: Names) -> SlideList | None:
     parts: dict[str, list[str]] = {}
     unknown: list[str] = []
     for key, listed in value.items():
-        if isinstance(listed, str) and names.find(key):  # a part by slide
+        if isinstance(listed, str) and names.find(key):  # slide -> part
             parts.setdefault(listed, []).append(names.find(key))
         elif isinstance(listed, list):
             for one in map(str, listed):
@@ -173,7 +173,7 @@ def _read_rows(path: Path, text: str, names: Names, slide: str, part: str) -> Sl
         header = [str(number + 1) for number in range(width)]
     for column in (slide, part):
         if column and column not in header:
-            raise ConfigError(f"leaks: {path} has no column {column!r}; it has {', '.join(header)}")
+            raise ConfigError(f"leaks: {path} has no column {column!r}, only {', '.join(header)}")
     at = header.index(slide) if slide else _best_column(body, width, names.find)
     where = header.index(part) if part else _part_column(header, at, body, names)
     parts: dict[str, list[str]] = {}
@@ -189,7 +189,7 @@ def _read_rows(path: Path, text: str, names: Names, slide: str, part: str) -> Sl
 
 
 def _best_column(rows: Sequence[Sequence[str]], width: int, find: Callable) -> int:
-    """Find the column with most names of slides, judged by the first 2,000 rows."""
+    """Find the column with most names of slides in the first 2,000 rows."""
     hits = [
         sum(1 for row in rows[:2000] if len(row) > column and find(row[column]))
         for column in range(width)
@@ -198,7 +198,7 @@ def _best_column(rows: Sequence[Sequence[str]], width: int, find: Callable) -> i
 
 
 def _part_column(header: Sequence[str], slides: int, body, names: Names) -> int | None:
-    """Find the column of parts by name; without header the only other one with few values."""
+    """Find the column of parts by name; without header, the other of two columns if it fits."""
     lower = [name.casefold() for name in header]
     for name in PART_COLUMNS:
         if name in lower and lower.index(name) != slides:

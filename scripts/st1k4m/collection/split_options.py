@@ -1,4 +1,4 @@
-"""What a split may be asked for. Standard library only: it is checked at parse time."""
+"""Check the options of splits. Snakemake imports this while it parses: standard library only."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from st1k4m.errors import ConfigError
 
 #: The part of slides that are held out.
 HELD_OUT = "test"
-#: What slides may be stratified over, and held out by: columns of slides.tsv.
+#: Columns of slides.tsv by which slides may be stratified, and keys by which they may be held out.
 STRATA = ("tech", "species", "tissue", "study", "tier")
 HOLD_OUT = ("study", "tissue", "species", "tech", "slide", "also_in")
 
@@ -22,23 +22,24 @@ class SplitOptions:
     Attributes
     ----------
     by
-        What stays together: ``study``, ``patient``, ``block``, ``section`` or ``slide``. Each keeps
-        the closer relations too; a slide of unknown patient or block stays with its study.
+        What stays together: ``study``, ``patient``, ``block``, ``section`` or ``slide``. Closer
+        relations stay together too. A slide of unknown patient or block stays with its study.
     folds
-        Number of folds, named ``0``, ``1``, ...; 0 where fractions are given.
+        Number of folds, named ``0``, ``1``, ...; 0 if fractions are given.
     fractions
         Share of each part by name, such as ``{train: 0.8, val: 0.1, test: 0.1}``; they sum to 1.
     stratify
-        Columns of ``slides.tsv`` whose values shall be spread over the parts, of `STRATA`.
+        Columns of ``slides.tsv``, of `STRATA`. Their values are spread evenly over the parts.
     size
-        What a part's size is counted in: ``slides`` or ``spots``.
+        Unit of the size of a part: ``slides`` or ``spots``.
     confidence
-        The weakest relation that is kept: ``possible``, ``likely`` or ``certain``.
+        Lowest confidence of a relation that is kept: ``possible``, ``likely`` or ``certain``.
     hold_out
-        Values of `HOLD_OUT` whose slides go to the part ``test``, with all of their group:
-        ``{tissue: [lung], also_in: [HEST-1k]}``. Folds leave them out; with fractions they count.
+        Values of keys in `HOLD_OUT`. Slides with them go to the part ``test``, with their whole
+        groups: ``{tissue: [lung], also_in: [HEST-1k]}``. With folds, ``test`` is an extra part;
+        with fractions, they count as part of ``test``.
     seed
-        Decides between assignments that are equally good.
+        Chooses between assignments that are equally good.
     """
 
     by: str = "study"
@@ -55,7 +56,7 @@ class SplitOptions:
         if self.by not in LEVELS:
             faults.append(f"by must be one of {', '.join(reversed(LEVELS))}, not {self.by!r}")
         if bool(self.folds) == bool(self.fractions):
-            faults.append("give either folds (2 or more) or fractions (a share for each part)")
+            faults.append("give either folds (2 or more) or fractions (the share of each part)")
         elif not self.fractions and self.folds < 2:
             faults.append(f"folds must be 2 or more, not {self.folds}")
         elif self.fractions and (
@@ -66,7 +67,7 @@ class SplitOptions:
                 f"{sum(self.fractions.values()):g}"
             )
         faults += [
-            f"stratify takes {', '.join(STRATA)}, not {column!r}"
+            f"stratify accepts {', '.join(STRATA)}, not {column!r}"
             for column in self.stratify
             if column not in STRATA
         ]
@@ -78,7 +79,7 @@ class SplitOptions:
                 f"not {self.confidence!r}"
             )
         faults += [
-            f"hold_out takes {', '.join(HOLD_OUT)}, not {key!r}"
+            f"hold_out accepts {', '.join(HOLD_OUT)}, not {key!r}"
             for key in self.hold_out
             if key not in HOLD_OUT
         ]
@@ -94,13 +95,13 @@ class SplitOptions:
         Raises
         ------
         ConfigError
-            An option is unknown or has a value that it cannot have; the message names the split.
+            An option is unknown or has an invalid value; the message names the split.
         """
         known = set(cls.__dataclass_fields__)
         unknown = sorted(set(section) - known)
         if unknown:
             raise ConfigError(
-                f"splits.{name}: {', '.join(unknown)} unknown; known are {', '.join(sorted(known))}"
+                f"splits.{name}: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}"
             )
         try:
             return cls(**section)
@@ -109,7 +110,7 @@ class SplitOptions:
 
     @property
     def parts(self) -> dict[str, float]:
-        """Share of each part, by name and in order, without what is held out of folds."""
+        """Share of each part, in order; with folds, without the part that is held out."""
         if self.fractions:
             return {str(name): float(share) for name, share in self.fractions.items()}
         return {str(fold): 1 / self.folds for fold in range(self.folds)}

@@ -1,4 +1,4 @@
-"""Relations that names, publications and tables state: all that needs no content of a slide."""
+"""Find relations from names, publications and tables, without the content of the slides."""
 
 import re
 from collections import defaultdict
@@ -14,15 +14,15 @@ from st1k4m.errors import ConfigError
 
 PATTERN_COLUMNS = ("slides", "relation", "name", "confidence", "source")
 OVERLAP_COLUMNS = ("slide", "collection", "ids", "patient", "confidence", "evidence")
-#: Stands for the id of a sample that is in the other collection under an id nobody knows.
+#: The id of a sample whose id in the other collection is unknown.
 UNKNOWN_ID = "unknown"
-#: A shorter title says too little to tell one publication from another.
+#: Shortest title, in characters, that identifies a publication.
 SHORTEST_TITLE = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A row of a table of relations; ``slides`` is matched against whole names."""
+    """A row of a table of relations; ``slides`` must match a whole name."""
 
     slides: re.Pattern[str]
     relation: str
@@ -33,7 +33,7 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """A slide that is in another collection too; ``ids`` are candidates, none where unknown."""
+    """A slide that is in another collection too; ``ids`` are candidates, empty if unknown."""
 
     slide: str
     collection: str
@@ -45,7 +45,7 @@ class Overlap:
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """What a slide shares with all slides of the same name under one relation."""
+    """A name that a slide has under one relation; slides with the same name are related."""
 
     name: str
     confidence: str
@@ -58,8 +58,8 @@ def read_patterns(paths: Iterable[str | Path]) -> list[Pattern]:
     Raises
     ------
     ConfigError
-        A table cannot be read, an expression does not compile, its name uses a group that it does
-        not have, or relation or confidence are unknown.
+        A table cannot be read, a regular expression is invalid, a name uses a group that the
+        expression does not have, or a relation or confidence is unknown.
     """
     patterns = []
     for path in paths:
@@ -70,14 +70,19 @@ def read_patterns(paths: Iterable[str | Path]) -> list[Pattern]:
                 _check_template(expression, row["name"])
             except (re.error, IndexError) as error:
                 raise ConfigError(
-                    f"{where}: slides and name must be a regular expression and what to make of "
+                    f"{where}: slides must be a regular expression, and name a text that may use "
                     f"its groups: {error}"
                 ) from None
             if row["relation"] not in relations.KINDS:
-                raise ConfigError(f"{where}: relation must be one of {', '.join(relations.KINDS)}")
+                raise ConfigError(
+                    f"{where}: relation {row['relation']!r} must be one of "
+                    f"{', '.join(relations.KINDS)}"
+                )
             _check_confidence(where, row["confidence"])
             if not row["name"].strip():
-                raise ConfigError(f"{where}: name is empty; slides of one name are related")
+                raise ConfigError(
+                    f"{where}: name is empty; give a name that related slides have in common"
+                )
             patterns.append(
                 Pattern(expression, row["relation"], row["name"], row["confidence"], row["source"])
             )
@@ -85,7 +90,7 @@ def read_patterns(paths: Iterable[str | Path]) -> list[Pattern]:
 
 
 def read_overlaps(paths: Iterable[str | Path]) -> list[Overlap]:
-    """Read tables of slides that are in other collections too, ``config/also_in.tsv``.
+    """Read tables of slides that are in other collections too, such as ``config/also_in.tsv``.
 
     Raises
     ------
@@ -113,7 +118,7 @@ def read_overlaps(paths: Iterable[str | Path]) -> list[Overlap]:
 def name_slides(
     slides: Sequence[SlideFacts], patterns: Sequence[Pattern], overlaps: Sequence[Overlap]
 ) -> dict[str, dict[str, list[Name]]]:
-    """Name what each slide shares with others.
+    """Return the names by which slides are related.
 
     Parameters
     ----------
@@ -122,13 +127,14 @@ def name_slides(
     patterns
         Rows of the tables of relations.
     overlaps
-        Rows of the tables of other collections; their patients are taken.
+        Rows of the tables of other collections; their patients are used.
 
     Returns
     -------
     dict
-        relation -> slide -> names, the one for ``slides.tsv`` first: what the slide's owner states,
-        then the tables in their order, then another collection's metadata.
+        relation -> slide -> names. The first name is used in ``slides.tsv``: a name that the
+        slide's owner states, then names from the tables in their order, then from other
+        collections.
     """
     named: dict[str, dict[str, list[Name]]] = {kind: defaultdict(list) for kind in relations.KINDS}
     for facts in slides:
@@ -142,7 +148,7 @@ def name_slides(
                 named[pattern.relation][facts.slide].append(
                     Name(match.expand(pattern.name), pattern.confidence, pattern.source)
                 )
-        # Two laboratories may both have a patient 1: such names hold within one study.
+        # Two laboratories may both have a patient 1, so such names are valid within one study only.
         study = next((name.name for name in named["same_study"][facts.slide]), "")
         for kind, value in (("same_patient", facts.patient), ("same_block", facts.block)):
             if value:
@@ -163,7 +169,7 @@ def name_slides(
 
 
 def relate_by_names(named: Mapping[str, Mapping[str, Sequence[Name]]]) -> list[Relation]:
-    """Relate all slides that share a name; ``named`` as `name_slides` gives it."""
+    """Relate all slides that have a name in common; ``named`` comes from `name_slides`."""
     found = []
     for kind, slides in named.items():
         groups: dict[str, dict[str, Name]] = defaultdict(dict)
@@ -182,7 +188,7 @@ def relate_by_names(named: Mapping[str, Mapping[str, Sequence[Name]]]) -> list[R
 
 
 def relate_by_publication(slides: Sequence[SlideFacts]) -> list[Relation]:
-    """Relate slides of one publication: a PubMed id in common, or failing that the title."""
+    """Relate slides of one publication: with a common PubMed id, or else a common title."""
     found = []
     by_pmid: dict[str, list[str]] = defaultdict(list)
     by_title: dict[str, list[str]] = defaultdict(list)
@@ -204,7 +210,7 @@ def relate_by_publication(slides: Sequence[SlideFacts]) -> list[Relation]:
 
 
 def read_pmids(text: str) -> list[str]:
-    """List the PubMed ids in a cell: one or several, with or without a prefix, or as a float.
+    """Return the PubMed ids in a cell: one or several, with or without a prefix, or as floats.
 
     >>> read_pmids("32579974,38037084"), read_pmids("PMID: 33558695"), read_pmids("34650042.0")
     (['32579974', '38037084'], ['33558695'], ['34650042'])
@@ -215,7 +221,7 @@ def read_pmids(text: str) -> list[str]:
 
 
 def read_titles(text: str) -> list[str]:
-    """List the titles in a cell (``Title 1: ... Title 2: ...``), without case and punctuation."""
+    """Return the titles in a cell (``Title 1: ... Title 2: ...``), lower case, no punctuation."""
     titles = (" ".join(re.findall(r"\w+", part.lower())) for part in re.split(r"Title \d+:", text))
     return list(dict.fromkeys(title for title in titles if len(title) >= SHORTEST_TITLE))
 
@@ -225,11 +231,11 @@ def relate_by_numbers(
     named: Mapping[str, Mapping[str, Sequence[Name]]],
     same_publication: Iterable[Relation],
 ) -> list[Relation]:
-    """Relate slides with equal numbers of spots and of genes as maybe the same section.
+    """Relate slides with equal numbers of spots and of genes: they may be the same section.
 
-    Alone that is possible and no more: among the published slides most such pairs are chance. It is
-    likely where one publication stands behind two accessions. Then several slides may share the
-    numbers, and the evidence says of how many the other is one.
+    The confidence is ``possible``, because most such pairs of published slides are chance. It is
+    ``likely`` if the slides are of one publication and of two accessions. Then several slides may
+    have the same numbers; the evidence states how many.
     """
     publications = {
         (row.slide_a, row.slide_b) for row in same_publication if row.relation == "same_study"
@@ -255,7 +261,7 @@ def relate_by_numbers(
 
 
 def relate_to_collections(slides: Iterable[str], overlaps: Sequence[Overlap]) -> list[Relation]:
-    """State which slides are in other collections, and relate slides that are one sample there."""
+    """Relate slides to their ids in other collections, and slides with the same id there."""
     known = set(slides)
     found = []
     by_id: dict[str, list[Overlap]] = defaultdict(list)
@@ -285,7 +291,7 @@ def relate_to_collections(slides: Iterable[str], overlaps: Sequence[Overlap]) ->
 
 
 def _check_template(expression: re.Pattern[str], name: str) -> None:
-    """Raise where a name uses a group that its expression does not have."""
+    """Raise if a name uses a group that its regular expression does not have."""
     for group in re.findall(r"\\(\d+)", name):
         if int(group) > expression.groups:
             raise IndexError(f"there is no group {group}")
@@ -296,4 +302,6 @@ def _check_template(expression: re.Pattern[str], name: str) -> None:
 
 def _check_confidence(where: str, confidence: str) -> None:
     if confidence not in relations.CONFIDENCES:
-        raise ConfigError(f"{where}: confidence must be one of {', '.join(relations.CONFIDENCES)}")
+        raise ConfigError(
+            f"{where}: confidence {confidence!r} must be one of {', '.join(relations.CONFIDENCES)}"
+        )

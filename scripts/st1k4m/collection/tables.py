@@ -1,4 +1,4 @@
-"""Tables of the collection as text: tab-separated, where needed with comments at the head."""
+"""Read and write tables of the collection: tab-separated, with optional comments at the head."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ from pathlib import Path
 from st1k4m.errors import ConfigError
 from st1k4m.run import outputs
 
-#: Begins a line of comment at the head. No name of a slide can hold a blank.
+#: Prefix of a comment line at the head. Names of slides have no spaces, so none can start with it.
 COMMENT = "# "
 
 
@@ -22,9 +22,9 @@ def format_table(
     columns
         Names of the columns, in order.
     rows
-        Values by column; a missing one is empty. Tabs and line breaks within become blanks.
+        Values by column; a missing value is empty. Tabs and line breaks become spaces.
     head
-        Lines of comment that go before the header.
+        Comment lines before the header row.
     """
     text = io.StringIO()
     for line in head:
@@ -41,7 +41,7 @@ def write_table(
     rows: Iterable[Mapping[str, object]],
     head: Iterable[str] = (),
 ) -> None:
-    """Write rows as a tab-separated table, whole or not at all; arguments as `format_table`."""
+    """Write rows as a tab-separated table, whole or not at all; arguments: see `format_table`."""
     outputs.write_text(path, format_table(columns, rows, head))
 
 
@@ -53,21 +53,21 @@ def read_table(
     Parameters
     ----------
     path
-        The table. Lines that begin with ``#`` before the header are comments.
+        The table. Lines that begin with ``#`` before the header row are comments.
     columns
-        Columns that it must have.
+        Columns that the table must have.
 
     Returns
     -------
     head : list of str
-        The comments without their mark.
+        The comments without ``#``.
     rows : list of dict
-        One dict a row, every value as text. Empty lines are skipped.
+        One dict per row, every value as text. Empty lines are skipped.
 
     Raises
     ------
     ConfigError
-        The table cannot be read, lacks a column, or a row has another number of cells.
+        The table cannot be read, lacks a column, or a row has the wrong number of cells.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -81,8 +81,8 @@ def read_table(
     lacking = [column for column in columns if column not in header]
     if lacking:
         raise ConfigError(
-            f"{path}: the header lacks {', '.join(lacking)}; it must name {', '.join(columns)}, "
-            "separated by tabs"
+            f"{path}: the header row lacks {', '.join(lacking)}. It must have the columns "
+            f"{', '.join(columns)}, separated by tabs"
         )
     rows = []
     for cells in reader:
@@ -90,8 +90,8 @@ def read_table(
             continue
         if len(cells) != len(header):
             raise ConfigError(
-                f"{path}, line {start + reader.line_num}: {len(cells)} cells where the header has "
-                f"{len(header)}; separate columns by one tab"
+                f"{path}, line {start + reader.line_num}: {len(cells)} cells, but the header row "
+                f"has {len(header)}; separate columns by one tab"
             )
         rows.append(dict(zip(header, cells, strict=True)))
     return head, rows

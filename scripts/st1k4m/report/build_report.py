@@ -1,6 +1,7 @@
-"""Assemble the report from what each slide's own chain has drawn.
+"""Build the report from the files that each slide's own chain has drawn.
 
-Standard library only, and seconds for a thousand slides: the run that fails builds it as well.
+Only the standard library is used, and a thousand slides take seconds, because the main process of a
+failed run builds the report too.
 """
 
 import json
@@ -13,7 +14,7 @@ from st1k4m.run.outputs import write_text
 from st1k4m.run.steps import PRODUCTS
 
 ASSETS = Path(__file__).parent / "assets"
-#: Of the manifest, for the gallery; what a slide's own card says comes on top.
+#: Columns of the manifest that the gallery shows, and keys of a slide's own card.
 ROW = ("slide", "status", "stage", "reason", "hint", "tech", "species", "tissue", "pmid")
 CARD = (
     "spots",
@@ -29,19 +30,19 @@ CARD = (
 
 
 def script_json(value) -> str:
-    """Write JSON that is safe within a script: no text can end it or begin a tag."""
+    """Return JSON that is safe within a script: no text can end the script or begin a tag."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     escapes = {letter: f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
     return text.translate(str.maketrans(escapes))
 
 
 def write_page(path: str | Path, card: dict, data: dict) -> None:
-    """Write a slide's data: the first line is its card, the second its own page."""
+    """Write a slide's data: the first line is its card, the second the data of its page."""
     write_text(path, f"card({script_json(card)});\npage({script_json(data)});\n")
 
 
 def read_card(path: str | Path) -> dict:
-    """Read the card from the first line of what `write_page` wrote."""
+    """Read the card from the first line of a file of `write_page`."""
     with open(path, encoding="utf-8") as file:
         line = file.readline()
     return json.loads(line.removeprefix("card(").removesuffix(");\n"))
@@ -50,21 +51,21 @@ def read_card(path: str | Path) -> dict:
 def build_report(
     manifest_path: str | Path, summary: str | Path, folder: str | Path, logs: str | Path
 ) -> tuple[Path, ...]:
-    """Write the gallery, the dataset's page and what both need.
+    """Write the gallery, the page of the dataset, and the files that both need.
 
     Parameters
     ----------
     manifest_path, summary
-        What ``build_manifest`` wrote.
+        The files that ``build_manifest`` wrote.
     folder
-        The report's folder, which holds what ``draw_slide`` drew of the slides that are done.
+        The report's folder, with the files of ``draw_slide`` for the slides that are done.
     logs
-        The folder of logs, a folder per step in it; seconds and memory of the jobs come from it.
+        The folder of logs, with a folder per step. Seconds and memory of the jobs are read there.
 
     Returns
     -------
     tuple of Path
-        What was written.
+        The files that were written.
     """
     folder = Path(folder)
     rows = build_manifest.read_manifest(manifest_path)
@@ -82,7 +83,7 @@ def build_report(
 
 
 def make_row(row: dict[str, str], folder: Path) -> dict:
-    """Join a slide's row of the manifest and its card; what is not known is None."""
+    """Join a slide's row of the manifest and its card; unknown values are None."""
     name = row["slide"]
     card = dict.fromkeys(CARD)
     size = 0
@@ -95,13 +96,13 @@ def make_row(row: dict[str, str], folder: Path) -> dict:
 
 
 def time_steps(slides: list[str], logs: Path) -> list[dict]:
-    """Sum up what the jobs of each step took, from the files beside their logs.
+    """Sum up time and memory of the jobs of each step, from the files next to their logs.
 
     Returns
     -------
     list of dict
-        A dict a step that has run: ``step``, ``jobs``, ``seconds`` in total, ``median`` seconds,
-        ``longest`` and ``largest``: seconds, and peak MB, each with the slide.
+        One dict per step that has run: ``step``, ``jobs``, ``seconds`` in total, ``median``
+        seconds; ``longest`` (seconds, slide) and ``largest`` (peak MB, slide).
     """
     steps = []
     for step in PRODUCTS:
@@ -122,7 +123,7 @@ def time_steps(slides: list[str], logs: Path) -> list[dict]:
 
 
 def read_usage(log: Path) -> tuple[float, int]:
-    """Return seconds and peak MB of a job by its log; zeros if it did not end well."""
+    """Return seconds and peak MB of the job with this log; zeros if the job did not succeed."""
     try:
         usage = json.loads(usage_path(log).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):

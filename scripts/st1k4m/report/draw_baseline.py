@@ -1,6 +1,6 @@
-"""The page of a baseline: its encoders by tissue with intervals, and genes painted on a slide.
+"""Draw the page of a baseline: its encoders by tissue with intervals, and genes on a slide.
 
-One file that needs no other: a browser opens it from disk.
+The page is one file without dependencies; a browser opens it from disk.
 """
 
 import base64
@@ -28,7 +28,7 @@ td small { color: #555; display: block; white-space: nowrap; }
 figure { margin: 0; } figcaption { font-size: 13px; }
 figure img { background: #f3f3f3; }
 """
-#: Protocols in the order of the page: what is published, then without its leaks.
+#: (protocol, metric) -> title of the section, in the order of the page.
 TITLES = {
     ("clean", "pearson"): "Expression, clean: correlation per slide and gene",
     ("hest", "pearson"): "Expression as HEST's benchmark measures it",
@@ -57,11 +57,11 @@ def draw_baseline(everything: str | Path, painted: dict[str, str | Path], page: 
     Parameters
     ----------
     everything
-        What ``build_baseline`` wrote: the file of all numbers.
+        The file of all numbers, from ``build_baseline``.
     painted
-        By encoder, what ``fit_ridge`` wrote for painting.
+        Encoder -> the file for painting, from ``fit_ridge``.
     page
-        HTML.
+        Where to write the page (HTML).
     """
     content = read_json(everything)
     rows = content["rows"]
@@ -87,14 +87,16 @@ def draw_baseline(everything: str | Path, painted: dict[str, str | Path], page: 
 def draw_spots(
     x: np.ndarray, y: np.ndarray, values: np.ndarray, low: float, high: float
 ) -> np.ndarray:
-    """Draw spots as dots whose colour is their value.
+    """Draw spots as dots, coloured by their values.
 
     Parameters
     ----------
     x, y
-        ``(n,)``, in any unit.
+        Positions, ``(n,)``, in any unit.
     values
-        ``(n,)``; `low` and below is the darkest colour, `high` and above the brightest.
+        ``(n,)``.
+    low, high
+        `low` and lower values have the darkest colour, `high` and higher values the brightest.
 
     Returns
     -------
@@ -102,7 +104,7 @@ def draw_spots(
         ``(h, w, 4)`` uint8 BGRA, the longest side `SIDE`, transparent between the spots.
     """
     extent = max(float(np.ptp(x)), float(np.ptp(y)), 1.0)
-    # Spots that fill the square evenly would be this far apart.
+    # 0.4 of the distance of spots that fill the square evenly.
     radius = max(1, round(0.4 * SIDE / max(np.sqrt(len(x)), 1)))
     scale = (SIDE - 2 * radius - 2) / extent
     across, down = ((v - v.min()) * scale + radius + 1 for v in (x, y))
@@ -187,7 +189,7 @@ def _paint(shown: dict) -> str:
     figures = []
     for gene in shown["genes"]:
         measured, predicted = numbers(gene["measured"]), numbers(gene["predicted"])
-        # One scale for both, so that a prediction that is too flat looks flat.
+        # Both pictures have one colour scale, so a prediction with too little contrast is visible.
         low, high = np.quantile(measured, [0.02, 0.98])
         pictures = "".join(
             _image(draw_spots(x, y, values, low, high), f"{gene['gene']}, {what}")

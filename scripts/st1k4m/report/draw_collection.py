@@ -1,4 +1,4 @@
-"""The data of the report's page on the collection: related slides, splits, panels."""
+"""Write the data of the report's page of the collection: related slides, splits, panels."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,9 +10,9 @@ from st1k4m.collection.relations import Relation
 from st1k4m.report.build_report import script_json
 from st1k4m.run.outputs import write_text
 
-#: Of a split's part: values that are counted, columns of slides.tsv.
+#: Columns of slides.tsv whose values are counted for each part of a split.
 COUNTED = ("tissue", "tech", "species")
-#: Evidence listed for one group of slides; further pairs are counted.
+#: Largest number of pairs that are listed for a group of slides; further pairs are only counted.
 LISTED = 30
 
 
@@ -30,7 +30,7 @@ def draw_collection(
     slides, relations_table
         ``slides.tsv`` and ``relations.tsv``.
     splits, panels
-        Tables of the splits and of the panels; each is named like its file.
+        Tables of the splits and of the panels; each file has the name of its split or panel.
     out
         Where to write, a script that calls ``collection`` with the data.
     """
@@ -52,13 +52,14 @@ def draw_collection(
 def group_related(
     slides: Sequence[Mapping[str, str]], found: Sequence[Relation]
 ) -> list[dict[str, object]]:
-    """Group slides of one patient, block or section, and those that may be one section.
+    """Group slides of one patient, block or section, and slides that may be one section.
 
     Returns
     -------
     list of dict
-        The closest first: ``slides``, ``closest`` (a relation), ``links``, at most `LISTED` lists
-        of slide, slide, relation, confidence and evidence, and ``more``, the number of others.
+        Groups with the closest relation first. Keys: ``slides``; ``closest``, a relation;
+        ``links``, at most `LISTED` lists of slide, slide, relation, confidence and evidence;
+        ``more``, the number of other links.
     """
     close = relations.KINDS[:3]
     kept = [
@@ -93,7 +94,7 @@ def group_related(
 
 
 def describe_split(path: str | Path, slides: Sequence[Mapping[str, str]]) -> dict[str, object]:
-    """Describe a split: its head, and for each part slides, spots, studies and `COUNTED` values."""
+    """Return a split's head, and for each part slides, spots, studies and `COUNTED` values."""
     head, rows = tables.read_table(path)
     part = {row["slide"]: row["part"] for row in rows}
     inside: dict[str, list[Mapping[str, str]]] = defaultdict(list)
@@ -113,7 +114,7 @@ def describe_split(path: str | Path, slides: Sequence[Mapping[str, str]]) -> dic
 
 
 def describe_panel(path: str | Path) -> dict[str, object]:
-    """Describe a panel: its head, and every gene with the number of slides that print it."""
+    """Return a panel's head, and every gene with the number of slides that print it."""
     head, rows = tables.read_table(path)
     genes = [[row.get("gene", ""), row.get("slides", "")] for row in rows]
     return {"name": Path(path).stem, "head": head, "genes": genes}

@@ -1,7 +1,7 @@
-"""What the report shows of one slide, made in the slide's own chain: pictures and numbers.
+"""Draw the pictures of one slide for the report, and write the numbers of its page.
 
-The numbers are a JavaScript file, for a page opened from disk may load scripts but no data. Its
-first line is the slide's card in the gallery, its second the slide's own page.
+The numbers are a JavaScript file, because browsers let a page opened from disk load scripts but no
+JSON. The first line is the slide's card in the gallery, the second the data of its own page.
 """
 
 import json
@@ -54,17 +54,18 @@ def draw_slide(
     anndata, tiles, ledger, record
         The slide's products.
     overlay
-        Where to write the picture of the spots on the tissue, longest side at most 2000 (JPEG).
+        Where to write the picture of the spots on the tissue, at most 2000 pixels long (JPEG).
     tissue
-        Likewise without spots, at most 1200 pixels: the page paints on it.
+        Where to write the tissue without spots, at most 1200 pixels long (JPEG); the page paints
+        the spots on it.
     thumbnail
-        Likewise with spots, at most 360 pixels.
+        Where to write the small picture with spots, at most 360 pixels long (JPEG).
     sheet
         Where to write a sheet of sample tiles (JPEG).
     page
         Where to write card and data (JavaScript).
     made
-        What the pictures are made from; they carry that, and the card its digest.
+        What the pictures are made from; it is stored in them, and its digest in the card.
     """
     facts = json.loads(Path(record).read_text(encoding="utf-8"))
     dropped = read_dropped(ledger)
@@ -94,7 +95,7 @@ def draw_slide(
 
 
 def read_dropped(ledger: str | Path) -> np.ndarray:
-    """Read x, y (m, 2) of the spots that have coordinates but are not in the AnnData."""
+    """Read x, y (m, 2) of the spots with coordinates that are not in the AnnData."""
     with open(ledger, "rb") as file:
         account = pq.ParquetFile(file).read(["x", "y", "in_coord", "status"])
     gone = pc.and_(account["in_coord"], pc.equal(account["status"], "dropped"))
@@ -121,7 +122,7 @@ def read_spots(file: h5py.File) -> Spots:
 def read_genes(file: h5py.File, group: np.ndarray) -> tuple[list[str], np.ndarray]:
     """Read the most variable genes' X, averaged over the spots of each mark.
 
-    The matrix is read in pieces, so that memory does not grow with it.
+    The matrix is read in pieces, so memory does not grow with its size.
 
     Returns
     -------
@@ -153,12 +154,12 @@ def read_genes(file: h5py.File, group: np.ndarray) -> tuple[list[str], np.ndarra
 def sample_tiles(
     store: h5py.File, hires: np.ndarray, scale: float
 ) -> tuple[list[np.ndarray], list[int]]:
-    """Take tiles from all over the store: from its pixels, or where it has none, from ``hires``.
+    """Take tiles spread over the store, from its pixels or, if it has none, from ``hires``.
 
     Returns
     -------
     list of numpy.ndarray
-        At most ``SHEET_TILES`` tiles.
+        At most ``SHEET_TILES`` tiles, (h, w, 3) uint8.
     list of int
         Their rows in the store.
     """
@@ -176,7 +177,7 @@ def sample_tiles(
 def draw_overlay(
     hires: np.ndarray, facts: dict, centres: np.ndarray, dropped: np.ndarray
 ) -> np.ndarray:
-    """Draw the spots on the tissue, as they are cut, with a bar of the scale."""
+    """Draw the spots on the tissue at their true size, with a scale bar."""
     geometry = facts["geometry"]
     scale = hires.shape[1] / geometry["width"]
     drawn = drawing.draw_spots(
@@ -194,7 +195,7 @@ def draw_overlay(
 def draw_beside(
     hires: np.ndarray, facts: dict, centres: np.ndarray, dropped: np.ndarray
 ) -> np.ndarray:
-    """Draw the overlay; where another placement fits the tissue better, that one at its right."""
+    """Draw the overlay and, if another placement fits the tissue better, that one on its right."""
     as_is = draw_overlay(hires, facts, centres, dropped)
     believed = (facts.get("placement") or {}).get("believed")
     if not believed:
@@ -230,7 +231,7 @@ def draw_thumbnail(
 
 
 def make_card(facts: dict, spots: Spots, picture: tuple[int, ...]) -> dict:
-    """Sum a slide up for the gallery; a number that is not known is None."""
+    """Return the slide's card for the gallery; unknown numbers are None."""
     return {
         "slide": facts["slide"],
         "spots": facts["spots"]["kept"],
@@ -246,7 +247,7 @@ def make_card(facts: dict, spots: Spots, picture: tuple[int, ...]) -> dict:
 
 
 def make_placement(facts: dict) -> dict | None:
-    """Sum up how the spots lie on the tissue; None where the record does not say."""
+    """Return how the spots lie on the tissue; None if the record does not state it."""
     found = facts.get("placement")
     if not found:
         return None
@@ -258,13 +259,13 @@ def make_placement(facts: dict) -> dict | None:
 
 
 def median(values: np.ndarray) -> float | None:
-    """Return the median of the values that are known, to four digits; None if none is."""
+    """Return the median of the finite values, to four digits; None if there are none."""
     values = values[np.isfinite(values)]
     return float(f"{np.median(values):.4g}") if len(values) else None
 
 
 def make_histogram(number: Number, spots: Spots, facts: dict) -> dict:
-    """Count spots by a number. Where it spans decades, zeros are counted apart from the bins."""
+    """Count spots by a number, in bins. On a logarithmic scale, zeros are counted separately."""
     section, key = number.option
     values = spots.numbers[number.column]
     known = values[np.isfinite(values)]

@@ -1,4 +1,4 @@
-"""Pictures of a slide: its spots drawn on the tissue, a sheet of its tiles. RGB, uint8."""
+"""Draw pictures of a slide: its spots on the tissue, a sheet of its tiles. RGB, uint8."""
 
 import math
 from collections.abc import Sequence
@@ -9,14 +9,14 @@ import numpy as np
 from st1k4m.run.outputs import atomic
 from st1k4m.run.provenance import Made
 
-# Green stands out from eosin, haematoxylin and glass alike; a dropped spot also differs in shape.
+# Green is visible on eosin, on haematoxylin and on glass; a dropped spot also differs in shape.
 KEPT = (0, 150, 70)
 DROPPED = (213, 94, 0)
 INK = (20, 20, 20)
 PAPER = (255, 255, 255)
 
-# Below these radii in the drawn pixels outlines would hide the tissue (those of bins, which adjoin,
-# sooner): the covered area is tinted instead.
+# Below these radii, in pixels of the drawing, outlines would hide the tissue, so the covered area
+# is tinted. The radius is larger for square bins, because they touch.
 SMALLEST_DISC, SMALLEST_SQUARE = 2.5, 8.0
 DISC_TINT, SQUARE_TINT = 0.55, 0.25
 
@@ -24,7 +24,7 @@ DISC_TINT, SQUARE_TINT = 0.55, 0.25
 def write_jpeg(
     path: str | Path, image: np.ndarray, quality: int = 82, made: Made | None = None
 ) -> None:
-    """Write an RGB picture (h, w, 3) as JPEG; it carries what it was made from."""
+    """Write an RGB picture, (h, w, 3) uint8, as JPEG; ``made`` is stored in the file."""
     import cv2
 
     _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
@@ -46,11 +46,11 @@ def draw_spots(
     Parameters
     ----------
     image
-        (h, w, 3); left as it is.
+        (h, w, 3) uint8; not changed.
     centres
-        (n, 2): x, y of the spots in pixels of ``image``; the first pixel's corner is 0, 0.
+        (n, 2): x, y of the spots in pixels of ``image``; the corner of the first pixel is 0, 0.
     radius
-        Of a spot, or half the side of a square one, in the same pixels.
+        Radius of a spot, or half the side of a square spot, in the same pixels.
     square
         Whether spots are squares (VisiumHD's bins) rather than discs.
     dropped
@@ -61,7 +61,7 @@ def draw_spots(
     Returns
     -------
     numpy.ndarray
-        The picture with outlines, or with the covered area tinted where outlines would fill it.
+        The picture with outlines; with a tinted area if the spots are too small for outlines.
     """
     import cv2
 
@@ -70,7 +70,7 @@ def draw_spots(
         covered = cover(image.shape[:2], centres, radius, square=square)
         tint = SQUARE_TINT if square else DISC_TINT
         drawn[covered] = (image[covered] * (1 - tint) + np.array(KEPT) * tint).astype(np.uint8)
-        if square:  # bins make one area, and its border shows where they end
+        if square:  # bins form one area, so draw its border
             ways = cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE
             borders, _ = cv2.findContours(covered.astype(np.uint8), *ways)
             cv2.drawContours(drawn, borders, -1, KEPT, 1)
@@ -89,7 +89,7 @@ def draw_spots(
 
 
 def cover(size: tuple[int, int], centres: np.ndarray, radius: float, *, square: bool) -> np.ndarray:
-    """Return which pixels (bool, h, w) spots of a small radius lie on, to the nearest pixel."""
+    """Return the pixels that spots of a small radius cover, to the nearest pixel, (h, w) bool."""
     import cv2
 
     covered = np.zeros(size, np.uint8)
@@ -104,9 +104,9 @@ def cover(size: tuple[int, int], centres: np.ndarray, radius: float, *, square: 
 
 
 def _sixteenths(centres: np.ndarray) -> list[list[int]]:
-    """Turn positions into the fixed-point numbers that OpenCV draws with (4 fractional bits).
+    """Convert positions to the fixed-point numbers of OpenCV's drawing (4 fractional bits).
 
-    Its pixel centres lie at whole numbers, ours at halves.
+    In OpenCV the centre of a pixel is at whole numbers, here at halves.
     """
     return np.round((np.asarray(centres) - 0.5) * 16).astype(int).tolist()
 
@@ -122,7 +122,7 @@ def _outline(image: np.ndarray, x: int, y: int, radius: int, square: bool, line:
 
 
 def draw_scale(image: np.ndarray, um_per_px: float) -> None:
-    """Draw a bar of a round length (about a fifth of the width) into the lower left corner."""
+    """Draw a scale bar of round length, about a fifth of the width, into the lower left corner."""
     import cv2
 
     height, width = image.shape[:2]
@@ -150,15 +150,15 @@ def write_title(image: np.ndarray, title: str) -> np.ndarray:
 
 
 def round_length(um: float) -> float:
-    """Return the largest of 1, 2, 5 times a power of ten that is not above ``um``."""
+    """Return the largest length of 1, 2 or 5 times a power of ten that is not above ``um``."""
     power = 10 ** math.floor(math.log10(um))
     return max(step * power for step in (1, 2, 5) if step * power <= um)
 
 
 def make_sheet(tiles: Sequence[np.ndarray], side: int, columns: int) -> np.ndarray:
-    """Lay tiles out on a sheet, each fitted into a cell of ``side`` pixels, row by row.
+    """Make a sheet of tiles, row by row, each resized to a cell of ``side`` pixels.
 
-    Enlarged tiles keep their pixels visible. An empty sequence gives one empty cell.
+    Pixels of enlarged tiles stay visible. An empty sequence gives one row of empty cells.
     """
     import cv2
 

@@ -1,4 +1,4 @@
-"""Spots as marks that the report's page paints."""
+"""Pack the spots of a slide as marks for the report's page to paint."""
 
 import base64
 import math
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MOST_MARKS = 15_000  # spots painted one by one; more are joined to squares of several
-MOST_DROPPED = 2_000  # dropped spots painted; of more, every n-th
+MOST_MARKS = 15_000  # if a slide has more spots, several are joined to a square
+MOST_DROPPED = 2_000  # if there are more dropped spots, every n-th is painted
 GENE_LEVELS, NUMBER_LEVELS, UNKNOWN = 31, 250, 255
 
 
 @dataclass(frozen=True)
 class Number:
-    """A number of every spot: its column in ``obs``, its name for people, whether it spans decades.
+    """A number of every spot: its column in ``obs``, its label, whether its scale is logarithmic.
 
-    ``option`` is the one that sets its threshold: section and key.
+    ``option`` is the option that sets its threshold: section and key.
     """
 
     column: str
@@ -59,27 +59,27 @@ class Spots:
 
 
 def is_square(facts: dict) -> bool:
-    """Whether the slide's spots are square bins."""
+    """Return whether the slide's spots are square bins."""
     return facts["study"]["tech"] == "VisiumHD"
 
 
 def thin_dropped(dropped: np.ndarray, facts: dict) -> dict:
-    """Pack the places of dropped spots; of very many, every n-th."""
+    """Pack the positions of at most `MOST_DROPPED` dropped spots: every n-th if there are more."""
     step = math.ceil(len(dropped) / MOST_DROPPED) or 1
     thinned = dropped[::step]
     return {"count": len(dropped), "every": step, "centres": pack_centres(thinned, facts)}
 
 
 def join_spots(spots: Spots) -> tuple[np.ndarray, int]:
-    """Say which spots share a mark on the page.
+    """Find which spots share a mark on the page.
 
     Returns
     -------
     numpy.ndarray
         int64 (n,): the mark of each spot.
     int
-        Spots along the side of a mark: 1 where every spot has its own, which holds up to
-        ``MOST_MARKS`` spots and wherever array positions are unknown.
+        Spots along the side of a mark. It is 1 (one spot per mark) with up to ``MOST_MARKS`` spots,
+        or if array positions are unknown.
     """
     count = len(spots.names)
     if count <= MOST_MARKS or (spots.places < 0).any():
@@ -95,10 +95,10 @@ def join_spots(spots: Spots) -> tuple[np.ndarray, int]:
 def make_marks(
     spots: Spots, group: np.ndarray, side: int, genes: tuple[list[str], np.ndarray], facts: dict
 ) -> dict:
-    """Pack what the page paints: a mark per spot (or square of spots) and layers to colour it by.
+    """Pack the data that the page paints: one mark per spot or square of spots, and colour layers.
 
     A layer is a row of bytes: the level of each mark between the layer's low and high, or
-    ``UNKNOWN``. All rows are compressed as one.
+    ``UNKNOWN``. All rows are compressed together.
     """
     marks = int(group.max(initial=-1)) + 1
     members = np.bincount(group, minlength=marks)
@@ -112,7 +112,7 @@ def make_marks(
         layers.append({"name": number.column, "label": number.label, "kind": "number"})
         rows.append(levels(values, number.log, NUMBER_LEVELS, layers[-1]))
     if spots.labels:
-        first = np.unique(group, return_index=True)[1]  # a joined mark shows its first spot's label
+        first = np.unique(group, return_index=True)[1]  # a square shows the label of its first spot
         codes = spots.labels[0][first]
         layers.append({"name": "annotation", "label": "Annotation", "kind": "label"})
         layers[-1]["labels"] = spots.labels[1]
@@ -133,7 +133,7 @@ def make_marks(
 
 
 def levels(values: np.ndarray, log: bool, steps: int, layer: dict) -> np.ndarray:
-    """Return values as levels from 0 to ``steps`` (uint8) and note their scale in ``layer``."""
+    """Return values as levels from 0 to ``steps`` (uint8), and add their scale to ``layer``."""
     axis = np.log10(1 + values) if log else values
     known = np.isfinite(axis)
     low = min(0.0, float(axis[known].min(initial=0.0)))
@@ -144,9 +144,9 @@ def levels(values: np.ndarray, log: bool, steps: int, layer: dict) -> np.ndarray
 
 
 def pack_centres(centres: np.ndarray, facts: dict) -> str:
-    """Pack places as all x, then all y: uint16, in 65535ths of the image's width and height.
+    """Pack positions: all x, then all y, as uint16, in 65535ths of the image's width and height.
 
-    Places outside the image are moved to its edge.
+    Positions outside the image are moved to its edge.
     """
     size = np.array([facts["geometry"]["width"], facts["geometry"]["height"]])
     shares = np.clip(centres / size, 0, 1)
@@ -154,5 +154,5 @@ def pack_centres(centres: np.ndarray, facts: dict) -> str:
 
 
 def pack(data: bytes) -> str:
-    """Compress bytes into text that a browser can unpack."""
+    """Compress bytes to text that a browser can unpack."""
     return base64.b64encode(zlib.compress(data, 6)).decode()

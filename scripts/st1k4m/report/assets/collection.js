@@ -1,7 +1,7 @@
-// The collection: related slides side by side, splits, panels, what other collections have too.
+// The page of the collection: related slides, splits, panels, slides of other collections.
 "use strict";
 
-// The data file calls this; a run that failed may have none.
+// The data file calls this. After a failed run there may be no data file.
 function collection(data) { Report.collection = data; }
 
 (() => {
@@ -23,13 +23,13 @@ function collection(data) { Report.collection = data; }
   const group = (one) => el("details", { open: one.closest === "same_section" },
     el("summary", {}, `${number(one.slides.length)} slides, ${words(one.closest)}: ${one.slides[0]}`),
     el("ul", { class: "side-by-side" }, one.slides.map(thumbnail)),
-    Report.table(["Slide", "Slide", "Relation", "How sure", "Evidence"],
+    Report.table(["Slide", "Slide", "Relation", "Confidence", "Evidence"],
       one.links.map(([a, b, relation, confidence, evidence]) =>
-        [link(a), link(b), words(relation), confidence, evidence]), "Why they belong together"),
+        [link(a), link(b), words(relation), confidence, evidence]), "Evidence for these relations"),
     one.more ? el("p", { class: "note" }, `and ${number(one.more)} more pairs, in relations.tsv`) : null);
 
   const groups = (all) => {
-    if (!all.length) return el("p", {}, "No two slides of one section, block or patient are known.");
+    if (!all.length) return el("p", {}, "No slides are known to be of the same section, block or patient.");
     const list = el("div");
     let shown = 0;
     const more = el("button", { type: "button", onclick: () => show() }, "Show more");
@@ -58,7 +58,7 @@ function collection(data) { Report.collection = data; }
 
   const alsoIn = (rows) => (rows.length
     ? el("details", {}, el("summary", {}, `${number(new Set(rows.map(([slide]) => slide)).size)} slides are in other collections too`),
-      Report.table(["Slide", "There", "How sure", "Evidence"],
+      Report.table(["Slide", "In the other collection", "Confidence", "Evidence"],
         rows.map(([slide, there, ...rest]) => [link(slide), there, ...rest]), "Slides of other collections"))
     : el("p", {}, "No slide is known to be in another collection."));
 
@@ -67,7 +67,7 @@ function collection(data) { Report.collection = data; }
     document.title = "Collection";
     main.replaceChildren(el("h1", { tabindex: -1 }, "Collection"));
     if (!data) {
-      main.append(el("p", {}, "The tables of the collection are not made: they wait for all selected slides."));
+      main.append(el("p", {}, "The tables of the collection do not exist yet. They are made when all selected slides are done."));
       return () => {};
     }
     main.append(
@@ -75,8 +75,8 @@ function collection(data) { Report.collection = data; }
         el("a", { href: "../collection/relations.tsv" }, "relations.tsv"), ", ",
         el("a", { href: "../collection/genes.tsv" }, "genes.tsv"), "."),
       el("h2", {}, "Related slides"), groups(data.groups),
-      el("h2", {}, "Splits"), ...(data.splits.length ? data.splits.map(split) : [el("p", {}, "None is configured.")]),
-      el("h2", {}, "Panels"), ...(data.panels.length ? data.panels.map(panel) : [el("p", {}, "None is configured.")]),
+      el("h2", {}, "Splits"), ...(data.splits.length ? data.splits.map(split) : [el("p", {}, "No split is configured.")]),
+      el("h2", {}, "Panels"), ...(data.panels.length ? data.panels.map(panel) : [el("p", {}, "No panel is configured.")]),
       el("h2", {}, "In other collections"), alsoIn(data.also_in));
     scrollTo(0, 0);
     return () => {};

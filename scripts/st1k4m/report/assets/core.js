@@ -1,4 +1,4 @@
-// What all views share: data, state in the address, elements made of text only, small drawings.
+// Shared by all views: data, state in the address, elements, numbers, colours, histograms.
 "use strict";
 
 const Report = { rows: [], totals: {}, steps: [], views: {} };
@@ -6,7 +6,7 @@ const Report = { rows: [], totals: {}, steps: [], views: {} };
 // The data files call these.
 function totals(summary) { Report.totals = summary; }
 function run(steps) { Report.steps = steps; }
-function card() {} // a slide's own file repeats its card, which cards.js already brought
+function card() {} // a slide's own file repeats its card, which cards.js has loaded already
 function cards(table) {
   Report.rows = table.rows.map((cells) => {
     const row = Object.fromEntries(table.columns.map((name, place) => [name, cells[place]]));
@@ -16,7 +16,7 @@ function cards(table) {
   });
 }
 
-// --- state: all of it is in the address, so that it survives reloading and can be sent on
+// --- state: all of it is in the address, so a page can be reloaded and its address can be shared
 
 Report.read = () => Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
 
@@ -26,7 +26,7 @@ Report.address = (changes) => {
   return "#" + new URLSearchParams(kept);
 };
 
-// A change of what is typed or painted replaces the address; a change of view is a step to go back.
+// A change of a filter or a painting replaces the address. A change of view adds a step to the history.
 Report.set = (changes, step = false) => {
   const address = Report.address(changes);
   if (step) location.hash = address;
@@ -61,7 +61,7 @@ Report.table = (head, rows, caption) => {
       el("tbody", {}, rows.map((row) => el("tr", {}, row.map((value) => cell(value)))))));
 };
 
-// --- words
+// --- numbers and names as text
 
 Report.number = (value, digits = 3) => {
   if (value == null || Number.isNaN(value)) return "unknown";
@@ -83,7 +83,7 @@ Report.duration = (seconds) => {
   return seconds < 7200 ? `${Report.number(seconds / 60, 2)} min` : `${Report.number(seconds / 3600)} h`;
 };
 
-// Where a file beside the report is: for links, and, opened from disk, for code to paste.
+// The address of a file next to the report for links, and its path for code to copy.
 Report.link = (folder, name) => `${folder}/${encodeURIComponent(name)}`;
 Report.path = (folder, name) => {
   const base = location.protocol === "file:"
@@ -92,7 +92,7 @@ Report.path = (folder, name) => {
   return `${base}/${folder}/${name}`;
 };
 
-// --- colours: viridis, even to every kind of colour vision; Okabe and Ito's for labels
+// --- colours for every kind of colour vision: viridis for numbers, Okabe and Ito's for labels
 
 const VIRIDIS = ["440154", "481a6c", "472f7d", "414487", "39568c", "31688e", "2a788e", "23888e",
   "1f988b", "22a884", "35b779", "54c568", "7ad151", "a5db36", "d2e21b", "fde725"]
@@ -107,7 +107,7 @@ Report.gradient = () =>
   `linear-gradient(to right, ${VIRIDIS.map((rgb) => `rgb(${rgb})`).join(", ")})`;
 Report.labelColours = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#f0e442", "#cc79a7", "#000000"];
 
-// --- a histogram: bars from low to high, lines with words at given places of its axis
+// --- a histogram: bars from low to high, and lines with labels
 
 Report.histogram = ({ label, counts, low, high, log = false, marks = [] }) => {
   const { el } = Report;

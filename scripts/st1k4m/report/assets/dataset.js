@@ -1,4 +1,4 @@
-// The dataset and the run: totals declared and found, charts, what failed, time and memory.
+// The page of the dataset and the run: declared and found totals, charts, failures, time and memory.
 "use strict";
 
 (() => {
@@ -14,7 +14,7 @@
       "Totals");
   };
 
-  // A bar of slides and a bar of pairs for each value; a value leads to its slides.
+  // A bar of slides and a bar of pairs for each value; a value links to its slides.
   const bars = (title, key, part) => {
     const values = Object.entries(part[key]).sort(([, a], [, b]) => b.slides - a.slides || b.pairs - a.pairs);
     const most = { slides: 1, pairs: 1 };
@@ -52,7 +52,7 @@
 
   const failures = () => {
     const rows = Report.rows.filter((row) => row.status === "failed" || row.status === "excluded");
-    if (!rows.length) return el("p", {}, "No slide failed, none was excluded.");
+    if (!rows.length) return el("p", {}, "No slide failed, and none was excluded.");
     return Report.table(["Slide", "Status", "Stage", "Reason", "What to do"], rows.map((row) => [
       el("a", { href: Report.address({ view: "slide", slide: row.slide }) }, row.slide),
       words(row.status), row.stage, row.reason, row.hint]), "Slides that are not built");
@@ -61,7 +61,7 @@
   const time = () => {
     if (!Report.steps.length) return el("p", {}, "No log of a finished job was found.");
     const named = (value, slide) => [value, " ", el("span", { class: "note" }, slide)];
-    return Report.table(["Step", "Jobs", "Time in all", "Median", "Longest", "Most memory"],
+    return Report.table(["Step", "Jobs", "Total time", "Median", "Longest", "Most memory"],
       Report.steps.map((step) => [step.step, number(step.jobs), Report.duration(step.seconds), Report.duration(step.median),
         el("span", {}, named(Report.duration(step.longest[0]), step.longest[1])),
         el("span", {}, named(`${number(step.largest[0])} MB`, step.largest[1]))]), "Time and memory by step, from the logs");
@@ -79,7 +79,7 @@
       el("h1", { tabindex: -1 }, "Dataset and run"),
       el("p", {}, totals.dataset, totals.revision ? ` at ${totals.revision}` : ""),
       el("p", { id: "states" }, `Slides: ${states}.`),
-      el("p", {}, "As files: ", el("a", { href: "../manifest.tsv" }, "manifest.tsv"), " (a row a slide), ",
+      el("p", {}, "As files: ", el("a", { href: "../manifest.tsv" }, "manifest.tsv"), " (one row per slide), ",
         el("a", { href: "../summary.json" }, "summary.json"), " (these totals), ",
         el("a", { href: "../citations.bib" }, "citations.bib"), " (the studies)."),
       overview(totals),
@@ -93,7 +93,7 @@
       bars(`By technology${which}`, "tech", part), bars(`By species${which}`, "species", part), bars(`By tissue${which}`, "tissue", part),
       el("h2", {}, "Time and memory"), time(),
       el("p", { class: "note" }, done.length
-        ? `Pictures and data of this report: ${Report.bytes(size)}, ${Report.bytes(size / done.length)} a slide.` : ""));
+        ? `Pictures and data of this report: ${Report.bytes(size)}, ${Report.bytes(size / done.length)} per slide.` : ""));
     scrollTo(0, 0);
     return () => {};
   };

@@ -1,9 +1,9 @@
-// The gallery: a card per slide; filters, search and order.
+// The gallery: one card per slide; filters, search and order.
 "use strict";
 
 (() => {
   const { el, number, words } = Report;
-  const BATCH = 60; // cards made at once; the next ones when the end comes near
+  const BATCH = 60; // cards made at once; more are made when the end of the page comes near
 
   const FILTERS = [
     ["status", "Status", (row) => [row.status]],
@@ -14,11 +14,11 @@
     ["flag", "Flag", (row) => row.flags],
   ];
   const ATTENTION = { failed: 1e6, done: 0, excluded: -1, not_selected: -2 };
-  // Spots that look misplaced go before everything but failures and slides without a spot.
+  // Only failures and slides without spots come before slides whose spots seem misplaced.
   const suspicion = (row) => ["misplaced", "off_tissue", "orientation_unsure", "correction_proposed"]
     .reduce((sum, flag, place) => sum + (row.flags.includes(flag) ? 400 >> place : 0), 0);
   const ORDERS = {
-    attention: ["needs a look first", (row) => -(ATTENTION[row.status] + (row.spots === 0 ? 1000 : 0) + suspicion(row) + row.flags.length)],
+    attention: ["needs attention", (row) => -(ATTENTION[row.status] + (row.spots === 0 ? 1000 : 0) + suspicion(row) + row.flags.length)],
     slide: ["name", (row) => row.slide.toLowerCase()],
     spots: ["spots", (row) => row.spots],
     dropped: ["dropped spots", (row) => row.dropped],
@@ -32,7 +32,7 @@
   };
   const STATUS = { done: "✓ done", failed: "✕ failed", excluded: "– excluded", not_selected: "– not selected" };
 
-  // Slides that were not asked for stay out of the way unless the status is chosen.
+  // Excluded and not selected slides are hidden unless a status is chosen.
   const asked = (row, state) => state.status || row.status === "done" || row.status === "failed";
 
   Report.chosen = (state) => {
@@ -71,7 +71,7 @@
       return select(key, label, [["", any], ...named.filter(([value]) => value)]);
     });
     const orders = Object.entries(ORDERS).map(([key, [text]]) => [key === "attention" ? "" : key, text]);
-    // On a phone the filters fold away; on a wide screen they are always open.
+    // On a narrow screen the filters are closed at first; on a wide screen they are open.
     const wide = matchMedia("(min-width: 601px)").matches;
     return el("form", { role: "search", onsubmit: (event) => event.preventDefault() },
       el("div", { class: "controls" }, el("label", { class: "wide" }, el("span", {}, "Search"), el("input", {
@@ -88,11 +88,11 @@
           } }, "Clear"))));
   };
 
-  const PLACED = { fits: "fits the tissue", alike: "fits, others too", misplaced: "looks wrong", unknown: "not known" };
+  const PLACED = { fits: "fits the tissue", alike: "fits, others fit too", misplaced: "looks wrong", unknown: "unknown" };
   const placed = (placement) => {
-    if (!placement) return "not known";
+    if (!placement) return "unknown";
     if (placement.on_tissue == null) return PLACED.unknown;
-    return `${PLACED[placement.verdict]} (${number(100 * placement.on_tissue, 2)} % on it)`;
+    return `${PLACED[placement.verdict]} (${number(100 * placement.on_tissue, 2)} % on tissue)`;
   };
   const figures = (row) => {
     const { total_counts: counts, n_genes_by_counts: genes, pct_counts_mt: mito } = row.medians;
@@ -140,7 +140,7 @@
     const watcher = new IntersectionObserver((entries) => {
       if (entries.some((entry) => entry.isIntersecting)) {
         more();
-        watcher.unobserve(end); // asks again, for the end may still be in sight
+        watcher.unobserve(end); // observe again, because the end may still be visible
         if (shown < rows.length) watcher.observe(end);
       }
     }, { rootMargin: "1500px" });
@@ -157,7 +157,7 @@
     document.title = `Slides: ${Report.totals.dataset}`;
     main.replaceChildren(el("h1", { class: "quiet" }, "Slides"), controls(state, refresh), count, list, end);
     refresh();
-    // Back from a slide: as many cards as before, and at the same place.
+    // After coming back from a slide, show as many cards as before, at the same position.
     const { top = 0, cards: before = 0 } = Report.place || {};
     while (shown < Math.min(before, rows.length)) more();
     scrollTo(0, top);

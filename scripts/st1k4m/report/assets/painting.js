@@ -3,7 +3,7 @@
 
 (() => {
   const { el, number } = Report;
-  const UNKNOWN = 255; // the level of a mark whose value is not known
+  const UNKNOWN = 255; // the level of a mark whose value is unknown
   const KEPT = "#009646", DROPPED = "#d55e00";
 
   const centres = async (packed) => {
@@ -50,7 +50,7 @@
     };
     const image = el("img", { src: Report.link("tissue", `${data.slide}.jpg`), alt: "The slide's image, reduced" });
     const canvas = el("canvas", { tabindex: 0, role: "img",
-      "aria-label": "Spots on the tissue; arrow keys move from spot to spot, the line below says each one's values" });
+      "aria-label": "Spots on the tissue; arrow keys move from spot to spot, the line below gives the values of the spot" });
     const stage = el("div", { class: "stage" }, image, canvas);
     const frame = el("div", { class: "stage-frame" }, stage);
     const told = el("p", { class: "told", "aria-live": "polite" }, "Point at a spot, or use the arrow keys, to read its values.");
@@ -80,7 +80,7 @@
         else pen.arc(x, y, size, 0, 2 * Math.PI);
       };
       const layer = layers[view.layer];
-      const tinted = (marks.square ? 8 : 2.5) * pixels; // below, outlines would hide the tissue
+      const tinted = (marks.square ? 8 : 2.5) * pixels; // outlines of smaller spots would hide the tissue
       pen.lineWidth = Math.max(1, pixels);
       for (let mark = 0; mark < count; mark++) {
         const [x, y] = at(mark);
@@ -198,7 +198,7 @@
       tell(nearest(x, y, ahead)[0]);
     });
 
-    // Whole means whole: neither wider nor higher than what can be seen at once.
+    // At zoom "whole", the image is neither wider nor higher than the window.
     const size = () => {
       const whole = Math.min(frame.clientWidth - 2, 0.78 * innerHeight * (geometry.width / geometry.height));
       stage.style.width = `${whole * view.zoom}px`;
@@ -206,14 +206,14 @@
       frame.scrollTop = view.centre[1] * stage.clientHeight - frame.clientHeight / 2;
       draw();
     };
-    // Zooming keeps the middle of what is seen; at first that is the middle of the spots.
+    // Zooming keeps the centre of the visible part; at first this is the centre of the spots.
     frame.addEventListener("scrollend", () => {
       view.centre = [(frame.scrollLeft + frame.clientWidth / 2) / stage.clientWidth,
         (frame.scrollTop + frame.clientHeight / 2) / stage.clientHeight];
     });
     const watcher = new ResizeObserver(size);
     watcher.observe(frame);
-    image.addEventListener("load", size); // only now is the stage as high as its picture
+    image.addEventListener("load", size); // before, the stage does not have the height of the picture
 
     // --- its controls
 
@@ -254,7 +254,7 @@
       notes.push(`${number(data.spots.kept)} bins are painted as ${number(count)} squares of up to `
         + `${marks.side} × ${marks.side} bins; colours are means over a square.`);
     }
-    if (data.dropped.every > 1) notes.push(`Of ${number(data.dropped.count)} dropped spots every ${data.dropped.every}th is painted.`);
+    if (data.dropped.every > 1) notes.push(`Of ${number(data.dropped.count)} dropped spots, one in ${data.dropped.every} is painted.`);
     showLegend();
     size();
     return {

@@ -1,17 +1,17 @@
-// One slide: painting, quality, ledger, tiles, parameters, files.
+// The page of a slide: painting, quality, ledger, tiles, parameters, files.
 "use strict";
 
 (() => {
   const { el, number, words } = Report;
-  // A slide's file calls page(); the script element that asked for it waits in `waiting`.
-  const waiting = new Map(), loaded = new Map();
+  // A slide's data file calls page(), which keeps the data.
+  const loaded = new Map();
   globalThis.page = (data) => { loaded.set(data.slide, data); };
 
   const load = (slide) => new Promise((resolve, reject) => {
     if (loaded.has(slide)) { resolve(loaded.get(slide)); return; }
     const script = el("script", { src: Report.link("slides", `${slide}.js`) });
     script.onload = () => { script.remove(); resolve(loaded.get(slide)); };
-    script.onerror = () => { script.remove(); reject(new Error("the slide's file is not there")); };
+    script.onerror = () => { script.remove(); reject(new Error("its data file cannot be loaded")); };
     document.head.append(script);
   });
 
@@ -53,7 +53,7 @@
       : "The slide has no tiles.";
     return el("section", {}, el("h2", {}, "Sample tiles"),
       rows.length ? el("img", { class: "sheet", src: Report.link("tiles", `${data.slide}.jpg`), loading: "lazy",
-        alt: `${rows.length} tiles from all over the slide` }) : null,
+        alt: `${rows.length} tiles spread over the slide` }) : null,
       el("p", { class: "note" }, facts));
   };
 
@@ -101,13 +101,13 @@
   const placement = ({ placement: { rivals, ...found } }) => ({ ...found, ...Object.fromEntries(rivals.map((one) =>
     [`rival: ${one.correction}`, `likeness ${one.likeness}, ${number(100 * one.on_tissue, 2)} % on tissue`])) });
 
-  // The overlay shows the spots as they are and, at their right, where they would fit better.
+  // The overlay shows the spots as they are and, on the right, the placement that fits better.
   const rival = (data) => (data.placement && data.placement.believed
     ? [el("section", { class: "rival" }, el("h2", {}, "Another placement fits the tissue better"),
       el("img", { class: "sheet", src: `../${Report.link("overlay", `${data.slide}.jpg`)}`, loading: "lazy",
         alt: `The spots as they are, and after: ${data.placement.believed.correction}` }),
       el("p", { class: "note" }, `As they are, ${number(100 * data.placement.on_tissue, 2)} % of the spots lie on tissue. `
-        + "The warning above holds the line for the overrides table."))]
+        + "The warning above has the row for the overrides table."))]
     : []);
 
   const failure = (row) => el("section", { class: "failure" },
@@ -115,7 +115,7 @@
     el("p", {}, row.reason), row.hint ? el("p", {}, `What to do: ${row.hint}`) : null,
     row.stage ? el("p", {}, el("a", { href: `../../logs/${Report.link(row.stage, `${row.slide}.log`)}` }, "Log of the job")) : null);
 
-  // To the slides before and after in the gallery's order, also by the keys p and n.
+  // Links to the previous and next slide in the gallery's order; the keys p and n follow them.
   const steps = (state) => {
     const rows = Report.chosen(state);
     const here = rows.findIndex((row) => row.slide === state.slide);
@@ -140,7 +140,7 @@
     let stop = () => {}, gone = false;
     const end = () => { gone = true; stopKeys(); stop(); };
     if (!row) {
-      main.replaceChildren(bar, el("h1", { tabindex: -1 }, state.slide || ""), el("p", {}, "The run has no slide of this name."));
+      main.replaceChildren(bar, el("h1", { tabindex: -1 }, state.slide || ""), el("p", {}, "The run has no slide with this name."));
       return end;
     }
     main.replaceChildren(bar, head(row, null), row.status === "done" ? el("p", {}, "Loading …") : failure(row));

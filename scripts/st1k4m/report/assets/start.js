@@ -1,4 +1,4 @@
-// Shows the view that the address names, and again when the address changes.
+// Shows the view that the address names, and updates it when the address changes.
 "use strict";
 
 (() => {
@@ -17,7 +17,7 @@
   };
 
   document.querySelector(".skip").addEventListener("click", (event) => {
-    event.preventDefault(); // the address holds the state, so it cannot hold a place in the page
+    event.preventDefault(); // the address has the state, so it cannot have an anchor
     document.getElementById("main").focus();
   });
   document.getElementById("dataset-name").textContent = Report.totals.dataset || "Slides";
