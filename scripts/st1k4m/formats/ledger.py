@@ -1,0 +1,88 @@
+"""The ledger of a slide, ``results/ledger/{slide}.parquet``: every spot and what became of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from st1k4m.run.outputs import atomic
+from st1k4m.run.provenance import KEY, Made
+
+KEPT, DROPPED = "kept", "dropped"
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Every spot of the count file and of the coordinate file, once; each field is a column.
+
+    Attributes
+    ----------
+    spot, barcode
+        Ids as the dataset writes them, and without the slide's name.
+    in_counts, in_coord
+        Which of the two files has the spot, bool.
+    x, y, r
+        Centre and radius, float64, pixels of the image; NaN where unknown.
+    array_row, array_col
+        Positions on the array, int32, -1 where unknown.
+    tile
+        Row in the tile store, int64, -1 for none.
+    reason
+        Why the spot is not in the AnnData; empty for those that are. The file has the column
+        ``status`` before it: ``kept`` or ``dropped``.
+    """
+
+    spot: Sequence[str]
+    barcode: Sequence[str]
+    in_counts: np.ndarray
+    in_coord: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    r: np.ndarray
+    array_row: np.ndarray
+    array_col: np.ndarray
+    tile: np.ndarray
+    reason: Sequence[str]
+
+    @property
+    def kept(self) -> list[str]:
+        """Ids of the spots in the AnnData, in the ledger's order."""
+        return [spot for spot, why in zip(self.spot, self.reason, strict=True) if not why]
+
+
+def write_ledger(path: str | Path, ledger: Ledger, made: Made | None = None) -> None:
+    """Write a ledger; ``made`` says what it is made from, and it then carries that."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = dict(vars(ledger))
+    reason = columns.pop("reason")
+    columns |= {"status": [DROPPED if why else KEPT for why in reason], "reason": reason}
+    table = pa.table(columns)
+    if made:
+        table = table.replace_schema_metadata({KEY: made.text})
+    with atomic(path) as whole:
+        pq.write_table(table, whole, compression="zstd")
+
+
+def read_positions(path: str | Path) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Read the barcode of every spot with its row and column on the array, both (n,) int64."""
+    barcode, row, col = _read(path, "barcode", "array_row", "array_col")
+    return barcode.tolist(), row.astype(np.int64), col.astype(np.int64)
+
+
+def read_dropped(path: str | Path) -> np.ndarray:
+    """Read x and y of the spots that have coordinates but are not in the AnnData, (m, 2)."""
+    x, y, in_coord, status = _read(path, "x", "y", "in_coord", "status")
+    centres = np.stack([x, y], axis=1)
+    gone: np.ndarray = centres[in_coord & (status == DROPPED)]
+    return gone
+
+
+def _read(path: str | Path, *names: str) -> list[np.ndarray]:
+    import pyarrow.parquet as pq
+
+    with open(path, "rb") as file:  # read_table would import pandas
+        table = pq.ParquetFile(file).read(list(names))
+    return [table[name].to_numpy() for name in names]
