@@ -19,7 +19,6 @@ from st1k4m.errors import SlideError
 from st1k4m.export.names import element_name, renamed
 from st1k4m.formats.record import Record, read_record
 from st1k4m.formats.slide_anndata import (
-    DIAMETER,
     HIRES,
     HIRES_SCALE,
     IMAGES,
@@ -30,6 +29,7 @@ from st1k4m.formats.slide_anndata import (
     SPATIAL,
     TILE,
 )
+from st1k4m.formats.spots import DIAMETER
 from st1k4m.formats.tile_store import read_places
 from st1k4m.run import outputs
 from st1k4m.run.provenance import KEY, Made
@@ -417,7 +417,7 @@ def _attributes(
 ) -> dict:
     """Return the store's attributes: plain values, as JSON has them."""
     name = element_name(record.slide)
-    tissue = next(key for which in ("full", "hires") if (key := f"{name}_{which}_image") in images)
+    tissue = next(key for which in ("full", HIRES) if (key := f"{name}_{which}_image") in images)
     attributes = {
         "st1k4m": {
             "slide": record.slide,

@@ -26,6 +26,7 @@ from st1k4m.formats.expression import (
     SLIDE,
     SPOT,
     TARGET_SUM,
+    TOTAL_COUNTS,
     read_counted,
     write_expression,
 )
@@ -314,11 +315,11 @@ def _describe(table: "AnnData") -> None:
     if not table.var[MITO].any():
         of_mitochondria = [name for name in table.obs if name.endswith(f"_{MITO}")]
         table.obs[of_mitochondria] = np.nan
-    totals = table.obs["total_counts"].to_numpy()
+    totals = table.obs[TOTAL_COUNTS].to_numpy()
     options = table.uns[OPTIONS]
     variable = find_variable_genes(
         counts,
-        table.var["total_counts"].to_numpy(),
+        table.var[TOTAL_COUNTS].to_numpy(),
         totals,
         n_top_genes=options["n_top_genes"],
         theta=options["theta"],
@@ -334,9 +335,9 @@ def _describe(table: "AnnData") -> None:
     table.uns[FACTS] = table.uns[FACTS] | {
         "spots": table.n_obs,
         "genes": table.n_vars,
-        "genes_without_counts": int((table.var["total_counts"] == 0).sum()),
+        "genes_without_counts": int((table.var[TOTAL_COUNTS] == 0).sum()),
         "genes_with_repeated_names": int(repeated.sum()),
-        "total_counts": int(totals.sum()),
+        TOTAL_COUNTS: int(totals.sum()),
         "non_zeros": int(counts.nnz),
     }
 
@@ -348,7 +349,7 @@ def _normalise(table: "AnnData") -> None:
     from scipy.sparse import csr_matrix
 
     asked = table.uns[OPTIONS]["target_sum"]
-    totals = table.obs["total_counts"].to_numpy()
+    totals = table.obs[TOTAL_COUNTS].to_numpy()
     # The median is over spots with counts, in float32: scanpy 1.11 takes in those without, too.
     found = totals[totals > 0].astype(np.float32)
     target = asked if asked != "median" else float(np.median(found)) if len(found) else np.nan

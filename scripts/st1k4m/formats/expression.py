@@ -23,6 +23,8 @@ NORMALISATION, TARGET_SUM = "normalisation", "target_sum"
 #: The column of ``obs``, and those of ``var``, from which the others follow.
 BARCODE, PRINTED, GENE_IDS, MITO = "barcode", "name", "gene_ids", "mt"
 COUNTS = "counts"
+#: Columns that follow, as scanpy names them.
+TOTAL_COUNTS, RANK = "total_counts", "highly_variable_rank"
 
 CHUNK = 1 << 18
 """Entries of a matrix that are stored, and compressed, as one piece."""

@@ -11,26 +11,29 @@ from st1k4m.run.provenance import KEY, Made
 
 KEPT, DROPPED = "kept", "dropped"
 
+COLUMNS: dict[str, tuple[type, str]] = {
+    "spot": (str, "Id of the spot, unique over all slides: a row of the slide's AnnData."),
+    "barcode": (str, "The spot's barcode, unique within the slide."),
+    "in_counts": (bool, "Whether the spot is in the count file."),
+    "in_coord": (bool, "Whether the spot is in the coordinate file."),
+    "x": (float, "Centre of the spot, in pixels from the left edge of the image."),
+    "y": (float, "Centre of the spot, in pixels from the upper edge of the image."),
+    "r": (float, "Radius of the spot, in pixels of the image."),
+    "array_row": (int, "Row of the spot on its array; -1 if unknown."),
+    "array_col": (int, "Column of the spot on its array; -1 if unknown."),
+    "tile": (int, "Row of the spot's tile in tiles/{slide}.h5; -1 for none."),
+    "status": (str, "kept: the spot is a pair of tile and expression. dropped: it is not."),
+    "reason": (str, "Why the spot was dropped; empty for a pair."),
+}
+"""Columns of the file: the type of their values, and what they say; unknown places are NaN."""
+
 
 @dataclass(frozen=True)
 class Ledger:
-    """Every spot of the count file and of the coordinate file, once; each field is a column.
+    """Every spot of the count file and of the coordinate file, once.
 
-    Attributes
-    ----------
-    spot, barcode
-        Ids as the dataset writes them, and without the slide's name.
-    in_counts, in_coord
-        Which of the two files has the spot, bool.
-    x, y, r
-        Centre and radius, float64, pixels of the image; NaN where unknown.
-    array_row, array_col
-        Positions on the array, int32, -1 where unknown.
-    tile
-        Row in the tile store, int64, -1 for none.
-    reason
-        Why the spot is not in the AnnData; empty for those that are. The file has the column
-        ``status`` before it: ``kept`` or ``dropped``.
+    Each field is a column of `COLUMNS`: texts are sequences, numbers arrays, with positions int32
+    and rows of tiles int64. ``status`` follows from ``reason``.
     """
 
     spot: Sequence[str]
@@ -56,10 +59,8 @@ def write_ledger(path: str | Path, ledger: Ledger, made: Made | None = None) -> 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = dict(vars(ledger))
-    reason = columns.pop("reason")
-    columns |= {"status": [DROPPED if why else KEPT for why in reason], "reason": reason}
-    table = pa.table(columns)
+    columns = vars(ledger) | {"status": [DROPPED if why else KEPT for why in ledger.reason]}
+    table = pa.table({name: columns[name] for name in COLUMNS})
     if made:
         table = table.replace_schema_metadata({KEY: made.text})
     with atomic(path) as whole:

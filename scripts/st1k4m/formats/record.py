@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,8 @@ class Record:
     @property
     def spots(self) -> SpotTotals:
         """Its numbers of spots."""
-        return SpotTotals(**self.content["spots"])
+        known = self.content["spots"]
+        return SpotTotals(**{field.name: known[field.name] for field in fields(SpotTotals)})
 
     @property
     def genes(self) -> int:

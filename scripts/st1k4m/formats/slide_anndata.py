@@ -22,15 +22,14 @@ from st1k4m.formats.texts import Rows, read_codes, read_index, read_texts
 BARCODE, TILE, ANNOTATION = expression.BARCODE, "tile", "annotation"
 ARRAY_ROW, ARRAY_COL = "array_row", "array_col"
 IN_TISSUE, TISSUE_SHARE = "in_tissue", "tissue_share"
-TOTAL_COUNTS, GENES, PCT_MITO = "total_counts", "n_genes_by_counts", "pct_counts_mt"
+TOTAL_COUNTS, GENES, PCT_MITO = expression.TOTAL_COUNTS, "n_genes_by_counts", "pct_counts_mt"
 #: Columns of ``var``.
-PRINTED, RANK, SPOTS = expression.PRINTED, "highly_variable_rank", "n_cells_by_counts"
+PRINTED, RANK, SPOTS = expression.PRINTED, expression.RANK, "n_cells_by_counts"
 #: Parts of ``uns``; ``spatial`` is one of ``obsm`` too.
 SPATIAL, RECORD = "spatial", "st1k4m"
 #: Parts of ``uns['spatial'][slide]``.
 IMAGES, HIRES, LOWRES = "images", "hires", "lowres"
 SCALES, HIRES_SCALE, LOWRES_SCALE = "scalefactors", "tissue_hires_scalef", "tissue_lowres_scalef"
-DIAMETER = "spot_diameter_fullres"
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from st1k4m.run.provenance import KEY, Made
 #: Of the file's metadata.
 FACTS = b"st1k4m"
 TEXTS = ("spot", "barcode")
+#: Among the facts, and under the same name in the AnnData.
+DIAMETER = "spot_diameter_fullres"
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,12 @@ from st1k4m.formats.expression import read_dropped, read_facts, read_spot_names
 from st1k4m.formats.ledger import Ledger, write_ledger
 from st1k4m.formats.record import Record, write_record
 from st1k4m.formats.slide_anndata import (
-    DIAMETER,
     HIRES_SCALE,
     LOWRES_SCALE,
     SpotColumns,
     complete,
 )
-from st1k4m.formats.spots import read_spots
+from st1k4m.formats.spots import DIAMETER, read_spots
 from st1k4m.formats.tile_store import StoreFacts, read_store_facts
 from st1k4m.join.ledger import make_ledger, refuse_empty
 from st1k4m.join.record import make_record

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from st1k4m.formats import tile_store
 from st1k4m.formats.tile_store import TileStore, read_places, read_tissue
 from st1k4m.run.outputs import atomic
 from st1k4m.tiles import archives
@@ -49,10 +50,10 @@ def _samples(store: TileStore) -> Iterator[tuple[str, np.ndarray, dict]]:
             spot,
             store[row],
             {
-                "spot": spot,
-                "coords": [int(left), int(top)],
-                "inside": float(places.inside[row]),
-                "tissue": _plain(tissue[row].item()),
+                tile_store.SPOT: spot,
+                tile_store.COORDS: [int(left), int(top)],
+                tile_store.INSIDE: float(places.inside[row]),
+                tile_store.TISSUE: _plain(tissue[row].item()),
                 **common,
             },
         )
