@@ -5,7 +5,7 @@ from st1k4m.run import job
 slide = snakemake.wildcards.slide
 
 with job.run_script("cut_tiles", snakemake):
-    from st1k4m.expression.spot_names import read_spot_names
+    from st1k4m.formats.expression import read_spot_names
     from st1k4m.source.own_image import image_at_hand
     from st1k4m.source.own_layout import require
     from st1k4m.tiles import cut_tiles

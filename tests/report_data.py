@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import anndata
-import h5py
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -18,6 +17,7 @@ from st1k4m.run.failures import failure_path
 from st1k4m.run.outputs import write_text
 from st1k4m.run.steps import PRODUCTS
 from st1k4m.source import catalogue
+from tile_stores import write_store
 
 OPTIONS = {
     "expression": {"min_genes": 1, "min_counts": 5, "max_pct_mito": None},
@@ -82,15 +82,21 @@ def make_products(
 
     side = max(1, round(2 * laid.r))
     corners = np.rint(adata.obsm["spatial"] - laid.r).astype(np.int64)
-    with h5py.File(paths["tiles"], "w") as file:
-        file["img"] = rng.integers(0, 255, (spots, side, side, 3), np.uint8)
-        file["coords"] = corners
-        file["pictures/hires"] = image
-        file.attrs["patch_size_src"] = side
+    tiles = rng.integers(0, 255, (spots, side, side, 3), np.uint8)
+    write_store(
+        paths["tiles"],
+        tiles,
+        adata.obs_names,
+        coords=corners,
+        um_per_px=um_per_px,
+        slide=slide,
+        pictures={"hires": image, "lowres": image},
+    )
 
-    status = ["kept"] * spots + ["dropped"] * dropped
+    # as pandas and pyarrow write a ledger, of the columns that are read
     columns = {"spot": [f"{slide}_{name}" for name in names], "x": laid.x, "y": laid.y}
-    columns |= {"in_coord": [True] * len(laid), "status": status}
+    columns |= {"in_coord": [True] * len(laid)}
+    columns |= {"status": ["kept"] * spots + ["dropped"] * dropped}
     pq.write_table(pa.table(columns), paths["ledger"])
 
     record = {

@@ -13,8 +13,8 @@ import numpy as np
 from places import REPOSITORY
 from st1k4m.demo import dataset as demo
 from st1k4m.demo import tissue as demo_tissue
+from st1k4m.formats.spots import read_spots
 from st1k4m.geometry.align_spots import align_spots
-from st1k4m.geometry.spot_table import read_spots
 from st1k4m.run import settings
 
 GEOMETRY = settings.read_table(REPOSITORY / "config" / "geometry.tsv")
@@ -91,7 +91,8 @@ def align(
         max_pixels=max_pixels,
     )
     table, facts = read_spots(out)
-    return {name: np.array(table[name].to_pylist()) for name in table.column_names}, facts
+    columns = {name: values for name, values in vars(table).items() if values is not None}
+    return {name: np.array(values) for name, values in columns.items()}, facts
 
 
 def make_section(

@@ -45,8 +45,8 @@ print(*(set(sys.modules) - known))
 def test_public_names_are_those_of_their_rooms():
     from st1k4m.counts import read_counts as old_read_counts
     from st1k4m.expression.dense_csv import read_counts
+    from st1k4m.formats.tile_store import TileStore
     from st1k4m.tiles import TileStore as OldTileStore
-    from st1k4m.tiles.store import TileStore
 
     assert st1k4m.read_counts is read_counts is old_read_counts
     assert st1k4m.TileStore is TileStore is OldTileStore

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from st1k4m.expression.dense_csv import read_counts
-    from st1k4m.tiles.store import TileStore
+    from st1k4m.formats.tile_store import TileStore
     from st1k4m.training.collection import Collection
 
 __version__ = "0.1.0"
@@ -17,7 +17,7 @@ __all__ = ["Collection", "TileStore", "__version__", "read_counts"]
 
 _MODULES = {
     "Collection": "st1k4m.training.collection",
-    "TileStore": "st1k4m.tiles.store",
+    "TileStore": "st1k4m.formats.tile_store",
     "read_counts": "st1k4m.expression.dense_csv",
 }
 

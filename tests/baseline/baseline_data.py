@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import anndata
-import h5py
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 from st1k4m.demo import dataset as demo
 from st1k4m.demo import tissue
+from tile_stores import write_store
 
 SLIDE_COLUMNS = ("slide", "tech", "species", "tissue", "study", "patient", "patient_source")
 SLIDE_COLUMNS += ("block", "section", "spots", "genes", "um_per_px", "tier", "flags")
@@ -119,8 +119,12 @@ def make_slide(results, slide, *, group, spots, genes, private, shuffled, labell
     without = 3  # a spot that has no tile
     row = np.cumsum(np.arange(len(ids)) != without) - 1
     row[without] = -1
-    write_tiles(
-        results / f"tiles/{slide}.h5", tiles[row >= 0], np.array(ids)[row >= 0], um_per_px, slide
+    write_store(
+        results / f"tiles/{slide}.h5",
+        tiles[row >= 0],
+        np.array(ids)[row >= 0],
+        um_per_px=um_per_px,
+        slide=slide,
     )
     labels = [f"{prefix}{tissue.REGIONS[kind].name}" if kind >= 0 else None for kind in region]
     obs = pd.DataFrame({"barcode": [name.rpartition("_")[2] for name in ids], "tile": row}, ids)
@@ -148,17 +152,3 @@ def draw_counts(marks, region, rng):
     counts = rng.poisson(abundance * fold * depth)
     counts[counts.sum(axis=1) == 0, 0] = 1  # a spot without a count would not be in the AnnData
     return counts
-
-
-def write_tiles(path, tiles, barcodes, um_per_px=0.5, slide="S"):
-    """Write a tile store as ``cut_tiles`` writes it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(path, "w") as file:
-        file["img"] = tiles
-        file["coords"] = np.zeros((len(tiles), 2), np.int64)
-        file["barcode"] = np.array([name.encode() for name in barcodes], "S40").reshape(-1, 1)
-        side = tiles.shape[1]
-        file.attrs.update(
-            {"patch_size_src": side, "patch_size_target": side, "downsample": 1.0}
-            | {"pixel_size": um_per_px, "name": slide}
-        )

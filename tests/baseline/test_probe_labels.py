@@ -107,7 +107,7 @@ def test_cluster_scores_are_those_of_scikit_learn(prepared, made, tmp_path):
     score_clusters.score_clusters(targets, features, tmp_path / "s", encoder="pixels")
     scores = read_json(tmp_path / "s")
     assert sorted(scores["slides"]) == made.slides
-    from st1k4m.baseline.features import read_features
+    from st1k4m.formats.features import read_features
 
     found = read_targets(targets)
     labels = found.spots["label"].iloc[found.rows(["G1_S1"])].to_numpy().astype(str)

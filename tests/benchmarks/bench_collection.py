@@ -67,7 +67,8 @@ def make_slide(index: int, folder: Path) -> None:
     record = {
         "slide": name,
         "study": {"tech": "Visium", "species": "human", "tissue": f"tissue{index // 7 % 40}"},
-        "spots": {"in_counts": len(at)},
+        "spots": {name: len(at) for name in ("in_counts", "in_coord", "total", "kept")}
+        | {"dropped": {}},
         "expression": {"genes_in_file": GENES},
         "geometry": {"um_per_px": 0.5, "tier": "high"},
         "flags": [],

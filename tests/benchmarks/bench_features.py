@@ -16,15 +16,18 @@ import measure
 
 MUST = 1.15
 MAKE = """
-import h5py, numpy as np
+import numpy as np
+from st1k4m.formats import tile_store
 rng = np.random.default_rng(0)
 block = rng.integers(0, 256, (min(500, {tiles}), {side}, {side}, 3), dtype=np.uint8)
-with h5py.File({store!r}, "w") as file:
-    image = file.create_dataset("img", ({tiles}, {side}, {side}, 3), np.uint8)
+names = np.array([f"S_{{i}}" for i in range({tiles})], object)
+coords, ones = np.zeros(({tiles}, 2), np.int64), np.ones({tiles}, np.float32)
+places = tile_store.Places("S", names, coords, ones, {side}, {side}, 0.5)
+with tile_store.create({store!r}, places, "none") as writer:
     for start in range(0, {tiles}, len(block)):
-        image[start:start + len(block)] = block[:{tiles} - start]
-    file["barcode"] = np.array([b"S_%d" % i for i in range({tiles})]).reshape(-1, 1)
-    file.attrs.update(dict(patch_size_src={side}, pixel_size=0.5, name="S"))
+        tiles = block[:{tiles} - start]
+        writer.write(np.arange(start, start + len(tiles)), tiles)
+    writer.finish(ones, {{}}, {{}}, {{}})
 """
 SAVE = """
 import timm, torch

@@ -22,14 +22,14 @@ ALIGN = """
 import json, time
 from st1k4m.run import settings
 from st1k4m.geometry.align_spots import align_spots
-from st1k4m.geometry.spot_table import read_spots
+from st1k4m.formats.spots import read_spots
 begin = time.perf_counter()
 align_spots({coord!r}, {image!r}, {out!r}, slide={slide!r}, tech={tech!r}, override=None,
             geometry=settings.rows_for(settings.read_table({table!r}), {slide!r}, {tech!r}),
             options=dict(radius="file", radius_tolerance=0.1, auto_correct=True, max_outside=0.05))
 seconds = time.perf_counter() - begin
 table, facts = read_spots({out!r})
-known = sum(row >= 0 for row in table["array_row"].to_pylist())
+known = int((table.array_row >= 0).sum())
 print(json.dumps({{"seconds": seconds, "known": known, "flags": facts["flags"]}}))
 """
 PANDAS = """

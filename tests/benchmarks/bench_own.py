@@ -138,7 +138,7 @@ def run_step(step, folder, bin_um):
             layout=layout,
         )
     if step == "cut_tiles":
-        from st1k4m.expression.spot_names import read_spot_names
+        from st1k4m.formats.expression import read_spot_names
         from st1k4m.tiles.cut_tiles import cut_tiles
 
         cut_tiles(

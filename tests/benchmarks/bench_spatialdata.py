@@ -10,10 +10,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-import h5py
 import numpy as np
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+HERE = Path(__file__).resolve().parent
+SCRIPTS = HERE.parents[1] / "scripts"
+sys.path[:0] = [str(HERE.parent), str(SCRIPTS)]
+
+from tile_stores import write_store  # noqa: E402
+
 SPOTS, GENES = 5_000, 18_000
 PITCH = 128
 
@@ -60,9 +64,8 @@ def make_slide(folder: Path, side: int) -> dict[str, str]:
         layers={"counts": counts.astype(np.int32)},
     )
     table.write_h5ad(folder / "a.h5ad")
-    with h5py.File(folder / "t.h5", "w") as file:
-        file["coords"] = (centres - 32).astype(np.int64)
-        file.attrs["patch_size_src"] = 64
+    tiles = np.zeros((len(centres), 1, 1, 3), np.uint8)
+    write_store(folder / "t.h5", tiles, table.obs_names, coords=centres - 32, side=64)
     record = {
         "slide": "S",
         "study": {"tech": "Visium"},

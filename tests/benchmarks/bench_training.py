@@ -32,7 +32,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "scripts")]
 
 import made_collection  # noqa: E402
-from st1k4m.tiles.store import TileStore  # noqa: E402
+from st1k4m.formats.tile_store import TileStore  # noqa: E402
 from st1k4m.training import order  # noqa: E402
 from st1k4m.training.collection import Collection  # noqa: E402
 from st1k4m.training.shard_options import ShardOptions  # noqa: E402

@@ -13,7 +13,13 @@ from st1k4m.run.steps import PRODUCTS
 from st1k4m.source import catalogue
 
 RECORD = {
-    "spots": {"in_counts": 10, "in_coord": 11, "kept": 9, "dropped": {"no_counts": 2}},
+    "spots": {
+        "in_counts": 10,
+        "in_coord": 11,
+        "total": 11,
+        "kept": 9,
+        "dropped": {"no_counts": 2},
+    },
     "expression": {"genes": 5},
     "geometry": {"um_per_px": 0.5, "tier": "high"},
     "flags": ["upsampled"],

@@ -4,11 +4,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tile_stores import write_store
 
 
 @dataclass(frozen=True)
@@ -111,10 +111,9 @@ def make_finished(tmp_path):
         )
         table.write_h5ad(finished.anndata)
         kept = tile >= 0
-        with h5py.File(finished.tiles, "w") as file:
-            file["coords"] = np.round(centres[kept] - 4).astype(np.int64)
-            file["barcode"] = np.array(names, "S")[kept].reshape(-1, 1)
-            file.attrs["patch_size_src"] = 8
+        corners = np.round(centres[kept] - 4)
+        tiles = np.zeros((len(corners), 8, 8, 3), np.uint8)
+        write_store(finished.tiles, tiles, np.array(names)[kept], coords=corners, slide=slide)
         finished.record_path.write_text(json.dumps(record))
         spot = {"spot": names, "tile": tile, "x": centres[:, 0], "status": ["kept"] * spots}
         pq.write_table(pa.table(spot), root / "ledger" / f"{slide}.parquet")

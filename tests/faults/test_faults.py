@@ -9,7 +9,7 @@ import yaml
 from faults.table import STEPS, WORKFLOW, place
 from st1k4m.errors import SlideError
 from st1k4m.expression import count_expression
-from st1k4m.expression.spot_names import read_spot_names
+from st1k4m.formats.expression import read_spot_names
 from st1k4m.geometry import align_spots
 from st1k4m.run import settings
 from st1k4m.run.outputs import require

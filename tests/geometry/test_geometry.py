@@ -7,10 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 from section import GEOMETRY, OPTIONS, REPOSITORY, align, make_section
 from st1k4m.errors import SlideError
+from st1k4m.formats.spots import read_spots
 from st1k4m.geometry.align_spots import FLAGS, align_spots
 from st1k4m.geometry.lattice import KINDS
 from st1k4m.geometry.numbering import number_spots
-from st1k4m.geometry.spot_table import read_spots
 from st1k4m.run import settings
 
 UM_PER_PX = {"ST": 40.0, "ST2K": 30.0, "Visium": 20.0, "VisiumHD": 2.0}

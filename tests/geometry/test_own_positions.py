@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from places import REPOSITORY
 from st1k4m.errors import SlideError
+from st1k4m.formats.spots import read_spots
 from st1k4m.geometry.align_spots import align_spots
-from st1k4m.geometry.spot_table import read_spots
 from st1k4m.run import settings
 from st1k4m.source import own_slides
 from st1k4m.source.own_image import image_at_hand

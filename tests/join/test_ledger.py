@@ -1,31 +1,33 @@
 """No spot is lost without a reason."""
 
-import math
-
-import pyarrow as pa
+import numpy as np
+import pandas as pd
 import pytest
-from st1k4m.join import build_anndata
+from st1k4m.formats.ledger import write_ledger
+from st1k4m.formats.spots import SpotTable
+from st1k4m.formats.tile_store import StoreFacts
 from st1k4m.join.ledger import REASONS, make_ledger
+from st1k4m.join.record import make_record
 
 
 @pytest.fixture
-def spots() -> pa.Table:
+def spots():
     """A is kept, B outside the image, C has no counts, D no gene, E lies at the edge."""
-    return pa.table(
-        {
-            "spot": [f"S.1+x_{name}" for name in "ABCDE"],
-            "x": [1.0, 2.0, 3.0, 4.0, 5.0],
-            "y": [10.0, 20.0, 30.0, 40.0, 50.0],
-            "r": [7.0] * 5,
-            "array_row": pa.array([0, 0, 1, 1, 2], pa.int32()),
-            "array_col": pa.array([0, 1, 0, 1, 0], pa.int32()),
-            "outside": [False, True, False, False, False],
-        }
+    names = [f"S.1+x_{name}" for name in "ABCDE"]
+    return SpotTable(
+        spot=names,
+        barcode=list("ABCDE"),
+        x=np.array([1.0, 2.0, 3.0, 4.0, 5.0]),
+        y=np.array([10.0, 20.0, 30.0, 40.0, 50.0]),
+        r=np.full(5, 7.0),
+        array_row=np.array([0, 0, 1, 1, 2], np.int32),
+        array_col=np.array([0, 1, 0, 1, 0], np.int32),
+        outside=np.array([False, True, False, False, False]),
     )
 
 
 @pytest.fixture
-def ledger(spots) -> pa.Table:
+def ledger(spots):
     return make_ledger(
         "S.1+x",
         in_expression=["S.1+x_E", "S.1+x_B", "S.1+x_A"],
@@ -36,12 +38,12 @@ def ledger(spots) -> pa.Table:
 
 
 def test_every_spot_of_either_file_is_there_once(ledger):
-    assert ledger["barcode"].to_pylist() == ["A", "B", "C", "D", "E", "F"]
-    assert ledger["spot"].to_pylist() == [f"S.1+x_{name}" for name in "ABCDEF"]
+    assert ledger.barcode == ["A", "B", "C", "D", "E", "F"]
+    assert ledger.spot == [f"S.1+x_{name}" for name in "ABCDEF"]
 
 
 def test_every_dropped_spot_has_its_reason(ledger):
-    assert dict(zip(ledger["barcode"].to_pylist(), ledger["reason"].to_pylist(), strict=True)) == {
+    assert dict(zip(ledger.barcode, ledger.reason, strict=True)) == {
         "A": "",
         "B": "outside_image",
         "C": "no_counts",
@@ -49,26 +51,33 @@ def test_every_dropped_spot_has_its_reason(ledger):
         "E": "partly_outside_image",
         "F": "no_coordinates",
     }
-    assert [status == "kept" for status in ledger["status"].to_pylist()] == [
-        reason == "" for reason in ledger["reason"].to_pylist()
-    ]
-    assert set(ledger["reason"].to_pylist()) <= {"", *REASONS}
+    assert ledger.kept == ["S.1+x_A"]
+    assert set(ledger.reason) <= {"", *REASONS}
+
+
+def test_the_file_is_what_pandas_reads_a_column_each(ledger, tmp_path):
+    write_ledger(tmp_path / "ledger.parquet", ledger)
+    found = pd.read_parquet(tmp_path / "ledger.parquet")
+    assert (found["status"] == "kept").tolist() == [reason == "" for reason in ledger.reason]
+    for name, values in vars(ledger).items():
+        np.testing.assert_array_equal(found[name], values, err_msg=name)
+    columns = "spot barcode in_counts in_coord x y r array_row array_col tile status reason"
+    assert list(found) == columns.split()
 
 
 def test_which_file_a_spot_is_in(ledger):
-    assert ledger["in_counts"].to_pylist() == [True, True, False, True, True, True]
-    assert ledger["in_coord"].to_pylist() == [True, True, True, True, True, False]
+    assert ledger.in_counts.tolist() == [True, True, False, True, True, True]
+    assert ledger.in_coord.tolist() == [True, True, True, True, True, False]
 
 
 def test_a_spot_without_coordinates_has_none(ledger):
-    last = ledger.slice(5).to_pylist()[0]
-    assert math.isnan(last["x"]) and math.isnan(last["y"]) and math.isnan(last["r"])
-    assert (last["array_row"], last["array_col"], last["tile"]) == (-1, -1, -1)
+    assert np.isnan([ledger.x[5], ledger.y[5], ledger.r[5]]).all()
+    assert (ledger.array_row[5], ledger.array_col[5], ledger.tile[5]) == (-1, -1, -1)
 
 
 def test_tiles_are_numbered_in_the_order_of_the_kept_spots(spots):
     ledger = make_ledger("S.1+x", ["S.1+x_E", "S.1+x_C", "S.1+x_A"], {}, spots, {})
-    tiles = dict(zip(ledger["barcode"].to_pylist(), ledger["tile"].to_pylist(), strict=True))
+    tiles = dict(zip(ledger.barcode, ledger.tile.tolist(), strict=True))
     assert tiles == {"A": 2, "B": -1, "C": 1, "D": -1, "E": 0}
 
 
@@ -81,12 +90,8 @@ def test_tiles_are_numbered_in_the_order_of_the_kept_spots(spots):
         ("BZ", ["annotation_unmatched", "b"], ["2 of 2 labels are of no spot in the AnnData"]),
     ],
 )
-def test_labels_that_find_no_spot_are_told(ledger, labelled, flags, warnings):
+def test_labels_that_find_no_spot_are_said(ledger, labelled, flags, warnings):
     labels = {f"S.1+x_{name}": "fat" for name in labelled}
-    record = {
-        "flags": ["b"],
-        "warnings": [],
-        "annotation": build_anndata._count_labels(ledger, labels),
-    }
-    build_anndata._tell_unmatched(labels, record)
-    assert (record["flags"], record["warnings"]) == (flags, warnings)
+    tiles = StoreFacts(np.ones(1), np.ones(1), {}, {}, {"flags": ["b"]})
+    record = make_record("S.1+x", {}, {}, {}, {}, tiles, ledger, labels)
+    assert (record.flags, record.warnings) == (flags, warnings)

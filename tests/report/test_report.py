@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 import report_data
+from st1k4m.formats.tile_store import read_hires
 from st1k4m.image import shrink
 from st1k4m.report import build_report, draw_slide, drawing, marks
 from st1k4m.report.marks import UNKNOWN
@@ -204,7 +205,7 @@ def test_store_without_pixels_shows_the_picture_in_its_place(tmp_path):
     paths = report_data.make_products(tmp_path, "Slide_A")
     with h5py.File(paths["tiles"], "a") as file:
         del file["img"]
-        tiles, rows = draw_slide.sample_tiles(file, file["pictures/hires"][:], 1.0)
+    tiles, rows = draw_slide.sample_tiles(paths["tiles"], read_hires(paths["tiles"]), 1.0)
     assert len(tiles) == len(rows) == draw_slide.SHEET_TILES
     assert {tile.shape for tile in tiles} == {tiles[0].shape}
 

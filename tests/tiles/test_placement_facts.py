@@ -8,9 +8,9 @@ import pytest
 import yaml
 from places import REPOSITORY
 from section import make_section
+from st1k4m.formats.tile_store import read_store_facts
 from st1k4m.image import decode
 from st1k4m.tiles import cut_tiles
-from st1k4m.tiles.store import read_tiles
 
 OPTIONS = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())["tiles"]
 OPTIONS = OPTIONS | {"pixels": True}
@@ -28,7 +28,7 @@ def cut(section, folder, **changes):
         slide=section.slide,
         options=OPTIONS,
     )
-    return read_tiles(out).facts
+    return read_store_facts(out).facts
 
 
 @pytest.fixture(scope="module", params=["ST", "Visium", "VisiumHD"])

@@ -12,8 +12,6 @@ import cv2
 import h5py
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import tifffile
 from benchmarks import measure
@@ -21,11 +19,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from st1k4m.errors import SlideError
+from st1k4m.formats.spots import SpotTable
+from st1k4m.formats.spots import write_spots as write_spots_file
+from st1k4m.formats.tile_store import TileStore
 from st1k4m.image import decode
 from st1k4m.tiles.cut_tiles import cut_tiles
 from st1k4m.tiles.pack_tiles import pack_tiles
 from st1k4m.tiles.squares import Squares
-from st1k4m.tiles.store import TileStore
 from st1k4m.tiles.window import Window
 
 Image.MAX_IMAGE_PIXELS = None
@@ -44,13 +44,14 @@ OPTIONS = {
 
 
 def write_spots(path, x, y, radius, width, height, um_per_px=None, names=None):
-    """Write the parquet that ``align_spots`` would; return the ids."""
+    """Write the spots file that ``align_spots`` would; return the ids."""
     x, y = np.asarray(x, float), np.asarray(y, float)
     names = names or [f"S1_{i}x{i}" for i in range(len(x))]
     outside = (x < 0) | (y < 0) | (x > width) | (y > height)
-    table = pa.table({"spot": names, "x": x, "y": y, "outside": outside})
+    unknown, r = np.full(len(x), -1, np.int32), np.full(len(x), radius, float)
+    table = SpotTable(names, names, x, y, r, unknown, unknown, outside)
     facts = {"width": width, "height": height, "radius": radius, "um_per_px": um_per_px}
-    pq.write_table(table.replace_schema_metadata({b"st1k4m": json.dumps(facts)}), path)
+    write_spots_file(path, table, facts)
     return names
 
 

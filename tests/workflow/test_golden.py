@@ -37,7 +37,7 @@ from st1k4m.collection import (  # noqa: E402
     relate_slides,
 )
 from st1k4m.expression import count_expression  # noqa: E402
-from st1k4m.expression.spot_names import read_spot_names  # noqa: E402
+from st1k4m.formats.expression import read_spot_names  # noqa: E402
 from st1k4m.geometry import align_spots  # noqa: E402
 from st1k4m.join import build_anndata  # noqa: E402
 from st1k4m.report import build_report, draw_collection, draw_slide  # noqa: E402

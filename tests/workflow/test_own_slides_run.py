@@ -13,7 +13,7 @@ import scanpy as sc
 from PIL import Image
 from places import DATA
 from scipy import sparse
-from st1k4m.tiles.store import TileStore
+from st1k4m.formats.tile_store import TileStore
 
 
 def table(path, rows):

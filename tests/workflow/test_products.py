@@ -14,7 +14,7 @@ import scanpy as sc
 from PIL import Image
 from st1k4m.collection import build_manifest
 from st1k4m.demo.dataset import MARKERS
-from st1k4m.tiles.store import TileStore
+from st1k4m.formats.tile_store import TileStore
 
 Image.MAX_IMAGE_PIXELS = None
 DEMO = {

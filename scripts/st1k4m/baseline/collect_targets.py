@@ -21,6 +21,8 @@ from st1k4m.collection.panel_methods import CHOOSERS, sum_spots
 from st1k4m.collection.panel_options import PanelOptions
 from st1k4m.collection.slide_genes import SlideGenes
 from st1k4m.errors import ConfigError, SlideError
+from st1k4m.formats import slide_anndata
+from st1k4m.formats.slide_anndata import TILE
 from st1k4m.run.products import read_made
 
 log = logging.getLogger(__name__)
@@ -164,16 +166,16 @@ def _read_slide(
     name: str, genes: SlideGenes, columns: np.ndarray, options: TargetOptions
 ) -> _Slide:
     """Read the spots of a slide that have a tile, and their counts of the genes in ``columns``."""
-    from anndata.io import read_elem
-
     path = genes.paths[name]
     try:
         with h5py.File(path) as file:
-            obs, spatial = read_elem(file["obs"]), read_elem(file["obsm/spatial"])
+            ids, tile = slide_anndata.read_spots(file), slide_anndata.read_column(file, TILE)
+            spatial = slide_anndata.read_centres(file)
+            codes, labels = slide_anndata.read_labels(file) or (np.full(len(ids), -1), [])
     except (OSError, KeyError) as error:
         hint = f"remove {path} and run again: build_anndata makes it again"
         raise SlideError(name, f"{path} cannot be read: {error}", hint) from error
-    kept = np.flatnonzero(obs["tile"].to_numpy() >= 0)
+    kept = np.flatnonzero(tile >= 0)
     if options.max_spots is not None and len(kept) > options.max_spots:
         rng = np.random.default_rng([options.seed, zlib.crc32(name.encode())])
         kept = np.sort(rng.choice(kept, options.max_spots, replace=False))
@@ -181,21 +183,14 @@ def _read_slide(
         {
             "slide": name,
             "total": sum_spots(genes, name)[kept].astype(np.float64),
-            "label": _labels(obs).iloc[kept],
+            "label": np.array([*labels, ""], object)[codes[kept]],
             "x": spatial[kept, 0],
             "y": spatial[kept, 1],
         },
-        index=obs.index[kept].astype(object),
+        index=pd.Index(ids[kept], dtype=object),
     )
     counts = sp.vstack(list(genes.blocks(name, columns)), "csr")
     return _Slide(spots, counts[kept])
-
-
-def _labels(obs: pd.DataFrame) -> pd.Series:
-    """Return the pathologist's label of each spot, empty for none."""
-    if "annotation" not in obs:
-        return pd.Series("", index=obs.index)
-    return obs["annotation"].astype(object).where(obs["annotation"].notna(), "").astype(str)
 
 
 def _tiles_of(path: str | Path) -> str:

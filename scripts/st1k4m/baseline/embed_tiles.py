@@ -14,8 +14,9 @@ import h5py
 import numpy as np
 
 from st1k4m.baseline.encoders import Encoder, load_encoder
-from st1k4m.baseline.features import Features, write_features
 from st1k4m.errors import SlideError
+from st1k4m.formats.features import Features, write_features
+from st1k4m.formats.tile_store import open_tiles, read_places
 from st1k4m.run.provenance import Made
 
 log = logging.getLogger(__name__)
@@ -43,8 +44,8 @@ def embed_tiles(
     tiles
         The tile store of the slide.
     out
-        The features, HDF5: ``features`` (n, d) float32, ``barcode`` in the store's order, and as
-        attributes the encoder, the sha256 of its weights and its transform.
+        The features, in the store's order, with the encoder, the sha256 of its weights and its
+        transform; see `st1k4m.formats.features`.
     slide
         Name of the slide.
     encoder
@@ -66,34 +67,38 @@ def embed_tiles(
     loaded = load_encoder(encoder)
     _use_cores(encoder, threads)
     digest = hashlib.sha256()
-    with h5py.File(tiles) as store:
-        if "img" not in store:
+    places = read_places(tiles)
+    barcode = places.barcodes.tolist()
+    with open_tiles(tiles) as image:
+        if image is None:
             raise SlideError(
                 slide,
                 f"{tiles} has no tiles, but features are computed from tiles",
                 "set tiles: {format: hdf5} and run again",
             )
-        image, barcode = store["img"], [name.decode() for name in store["barcode"][:, 0]]
         if len(image) != len(barcode):
             raise SlideError(
                 slide,
                 f"{tiles} has {len(image)} tiles, but {len(barcode)} barcodes",
                 "remove the store and run again: cut_tiles makes it again",
             )
-        mismatch = find_mismatch(loaded, dict(store.attrs))
+        mismatch = find_mismatch(loaded, places.side * places.um_per_px)
         if mismatch:
             log.warning("%s", mismatch)
         found = [_check(loaded, batch, digest) for batch in read_ahead(image, loaded.batch)]
     features = np.concatenate(found) if found else np.empty((0, 0), np.float32)
-    attributes = {
-        "encoder": encoder,
-        "weights": loaded.weights,
-        "transform": loaded.transform,
-        "mismatch": mismatch,
-        "tiles": digest.hexdigest(),
-        "revision": str(revision),
-    }
-    write_features(out, Features(slide, features, barcode, attributes), made)
+    embedded = Features(
+        slide,
+        features,
+        barcode,
+        encoder=encoder,
+        weights=loaded.weights,
+        transform=loaded.transform,
+        mismatch=mismatch,
+        tiles=digest.hexdigest(),
+        revision=str(revision),
+    )
+    write_features(out, embedded, made)
     log.info("%d tiles, %d features each, by %s", *features.shape, encoder)
 
 
@@ -125,16 +130,15 @@ def read_ahead(image: h5py.Dataset, batch: int) -> Iterator[np.ndarray]:
             yield ready
 
 
-def find_mismatch(encoder: Encoder, attributes: dict) -> str:
+def find_mismatch(encoder: Encoder, extent: float) -> str:
     """Return a sentence if the extent of the tiles differs from the extent the encoder expects.
 
     Parameters
     ----------
     encoder
         Its ``side`` and ``um_per_px`` are used.
-    attributes
-        Attributes of the tile store: ``patch_size_src`` (pixels of the image) and ``pixel_size``
-        (um/px of the image).
+    extent
+        Side of the square that a tile shows, micrometres; NaN if unknown.
 
     Returns
     -------
@@ -145,16 +149,15 @@ def find_mismatch(encoder: Encoder, attributes: dict) -> str:
         return ""
     expected = encoder.side * encoder.um_per_px
     advice = f"set tiles: {{extent: {expected:g}um, size: {encoder.side}}}"
-    found = float(attributes["patch_size_src"]) * float(attributes["pixel_size"])
-    if not np.isfinite(found):
+    if not np.isfinite(extent):
         return (
             f"{encoder.name} expects tiles of {expected:g} um, and the extent of these is "
             f"not known, because the slide has no micrometres per pixel; {advice}"
         )
-    if 1 / EXTENT_TOLERANCE <= found / expected <= EXTENT_TOLERANCE:
+    if 1 / EXTENT_TOLERANCE <= extent / expected <= EXTENT_TOLERANCE:
         return ""
     return (
-        f"{encoder.name} expects tiles of {expected:g} um, and these show {found:.4g} um; {advice}"
+        f"{encoder.name} expects tiles of {expected:g} um, and these show {extent:.4g} um; {advice}"
     )
 
 

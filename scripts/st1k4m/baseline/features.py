@@ -1,83 +1,16 @@
-"""Read and write the features of a slide's tiles: one HDF5 file per slide."""
+"""The features of a baseline's slides, held to one encoder and stacked."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from st1k4m.baseline.targets import Targets
 from st1k4m.errors import SlideError, StaleProductError
-from st1k4m.run.outputs import atomic
+from st1k4m.formats.features import Features, read_features
 from st1k4m.run.products import read_made
-from st1k4m.run.provenance import Made
 
-#: Attributes of the file, all texts: the encoder of the features, and its preprocessing.
-ATTRIBUTES = ("encoder", "weights", "transform", "mismatch", "tiles")
-
-
-@dataclass(frozen=True)
-class Features:
-    """The features of a slide's tiles.
-
-    Attributes
-    ----------
-    slide
-        Name of the slide.
-    features
-        ``(n, d)`` float32.
-    barcode
-        Ids of the ``n`` spots, in the tile store's order.
-    attributes
-        `ATTRIBUTES` and ``revision``.
-    """
-
-    slide: str
-    features: np.ndarray
-    barcode: list[str]
-    attributes: dict[str, str]
-
-
-def write_features(path: str | Path, found: Features, made: Made | None = None) -> None:
-    """Write the features of a slide, whole or not at all; the same bytes for the same features.
-
-    ``made`` states what they are made from.
-    """
-    names = [name.encode() for name in found.barcode]
-    longest = max(map(len, names), default=1)
-    with atomic(path, made) as temporary, h5py.File(temporary, "w") as file:
-        file.create_dataset("features", data=found.features, track_times=False)
-        barcode = np.array(names, f"S{longest}").reshape(-1, 1)
-        file.create_dataset("barcode", data=barcode, track_times=False)
-        file.attrs.update({"name": found.slide, **found.attributes})
-
-
-def read_features(path: str | Path, slide: str) -> Features:
-    """Read the features of a slide.
-
-    Raises
-    ------
-    SlideError
-        The file is missing, damaged or of another slide, or has a value that is not finite.
-    """
-    hint = f"remove {path} and run again: embed_tiles makes it again"
-    try:
-        with h5py.File(path) as file:
-            attributes = {key: _text(value) for key, value in file.attrs.items()}
-            features = file["features"][:]
-            barcode = [name.decode() for name in file["barcode"][:, 0]]
-    except (OSError, KeyError) as error:
-        raise SlideError(slide, f"{path} cannot be read: {error}", hint) from error
-    if attributes.pop("name", None) != slide:
-        raise SlideError(slide, f"{path} has the features of another slide", hint)
-    if not np.isfinite(features).all():
-        row = int(np.flatnonzero(~np.isfinite(features).all(axis=1))[0])
-        raise SlideError(
-            slide,
-            f"{path}: the features of spot {barcode[row]} are not finite numbers",
-            f"encoder {attributes['encoder']} returned them; check its weights and this tile",
-        )
-    return Features(slide, features, barcode, attributes)
+#: Fields of `Features` that are the same on all slides of a baseline.
+SAME = ("weights", "transform", "revision")
 
 
 def read_all(
@@ -101,12 +34,12 @@ def read_all(
             raise StaleProductError(slide, str(features[slide]), why)
     first = next(iter(read.values()))
     for slide, found in read.items():
-        same = {key: first.attributes[key] for key in ("weights", "transform", "revision")}
+        same = {key: getattr(first, key) for key in SAME}
         for key, expected in ({"encoder": encoder} | same).items():
-            if found.attributes[key] != expected:
+            if getattr(found, key) != expected:
                 raise SlideError(
                     slide,
-                    f"{features[slide]} has {key} {found.attributes[key]!r}, "
+                    f"{features[slide]} has {key} {getattr(found, key)!r}, "
                     f"expected {expected!r} as for the other slides",
                     f"remove the folder {Path(features[slide]).parent} and run again",
                 )
@@ -149,17 +82,9 @@ def describe(read: dict[str, Features] | None) -> dict:
     """Return the facts about features for the scores: how they were made, and from which tiles."""
     if read is None:
         return {}
-    first = next(iter(read.values())).attributes
+    first = next(iter(read.values()))
     return {
-        **{key: first[key] for key in ("weights", "transform", "revision")},
-        "tiles": {slide: found.attributes["tiles"] for slide, found in read.items()},
-        "mismatch": {
-            slide: found.attributes["mismatch"]
-            for slide, found in read.items()
-            if found.attributes["mismatch"]
-        },
+        **{key: getattr(first, key) for key in SAME},
+        "tiles": {slide: found.tiles for slide, found in read.items()},
+        "mismatch": {slide: found.mismatch for slide, found in read.items() if found.mismatch},
     }
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

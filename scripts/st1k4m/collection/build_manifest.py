@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from st1k4m.formats.record import read_record
 from st1k4m.run.failures import read_failure
 from st1k4m.run.outputs import remove, write_text
 from st1k4m.run.products import read_made, read_origins
@@ -313,17 +314,17 @@ def _wrong_product(path: str, why: str) -> dict[str, Any]:
 
 def _found(slide: str) -> dict:
     """Return the figures of a finished slide, from its record."""
-    record = json.loads(Path(f"results/records/{slide}.json").read_text(encoding="utf-8"))
+    record = read_record(f"results/records/{slide}.json")
     return {
-        "spots_in_counts": record["spots"]["in_counts"],
-        "spots_in_coord": record["spots"]["in_coord"],
-        "spots_kept": record["spots"]["kept"],
-        "spots_dropped": sum(record["spots"]["dropped"].values()),
-        "genes": record["expression"]["genes"],
-        "um_per_px": record["geometry"]["um_per_px"],
-        "tier": record["geometry"]["tier"],
-        "flags": ",".join(record["flags"]),
-        "warnings": " | ".join(record["warnings"]),
+        "spots_in_counts": record.spots.in_counts,
+        "spots_in_coord": record.spots.in_coord,
+        "spots_kept": record.spots.kept,
+        "spots_dropped": sum(record.spots.dropped.values()),
+        "genes": record.genes,
+        "um_per_px": record.um_per_px,
+        "tier": record.tier,
+        "flags": ",".join(record.flags),
+        "warnings": " | ".join(record.warnings),
         "anndata": f"anndata/{slide}.h5ad",
         "tiles": f"tiles/{slide}.h5",
     }

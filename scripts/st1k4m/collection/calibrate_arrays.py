@@ -12,7 +12,6 @@ map of their kind.
   at least three slides. Otherwise it is unknown.
 """
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Iterable
@@ -22,6 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
+from st1k4m.formats.ledger import read_positions
+from st1k4m.formats.record import Record, read_record
 from st1k4m.geometry.barcodes import bases_of
 from st1k4m.geometry.correction import Correction
 from st1k4m.run.outputs import write_text
@@ -144,38 +145,34 @@ def calibrate_arrays(
 
 def read_slide(ledger: str | Path, record: str | Path) -> SlideArray | None:
     """Read the barcodes and positions of a slide; None if the slide is not Visium."""
-    import pyarrow.parquet as pq
-
-    facts = json.loads(Path(record).read_text(encoding="utf-8"))
-    if facts["study"].get("tech") != "Visium":
+    known = read_record(record)
+    if known.tech != "Visium":
         return None
-    with open(ledger, "rb") as file:
-        table = pq.ParquetFile(file).read(["barcode", "array_row", "array_col"])
-    bases = [bases_of(barcode or "") for barcode in table["barcode"].to_pylist()]
-    row, col = (table[name].to_numpy().astype(np.int64) for name in ("array_row", "array_col"))
+    barcodes, row, col = read_positions(ledger)
+    bases = [bases_of(barcode or "") for barcode in barcodes]
     seen: dict[str, int] = {}
     for place, barcode in enumerate(bases):
         if barcode and row[place] >= 0 and col[place] >= 0:
             seen.setdefault(barcode, place)
     places = np.array(list(seen.values()), np.int64)
-    row, col = _as_in_image(row[places], col[places], facts["geometry"])
-    return SlideArray(facts["slide"], list(seen), row, col, _turned_by(facts["geometry"]))
+    row, col = _as_in_image(row[places], col[places], known)
+    return SlideArray(known.slide, list(seen), row, col, _turned_by(known))
 
 
-def _as_in_image(row: np.ndarray, col: np.ndarray, geometry: dict) -> tuple[np.ndarray, np.ndarray]:
+def _as_in_image(row: np.ndarray, col: np.ndarray, record: Record) -> tuple[np.ndarray, np.ndarray]:
     """Turn positions from a table of barcodes into the direction in which the image shows them.
 
     Positions found from the centres have that direction already, so both are comparable evidence.
     """
-    if geometry.get("positions") != "barcodes":
+    if record.positions != "barcodes":
         return row, col
-    back = np.cos(np.radians(geometry["rotation"])) < 0
-    return (-row if back != geometry["mirrored"] else row), (-col if back else col)
+    back = np.cos(np.radians(record.rotation)) < 0
+    return (-row if back != record.mirrored else row), (-col if back else col)
 
 
-def _turned_by(geometry: dict) -> str:
+def _turned_by(record: Record) -> str:
     """Return how the workflow rotated or mirrored the slide; empty if it did not."""
-    given = geometry.get("correction") or {}
+    given = record.correction or {}
     if given.get("by") != "workflow" or not (given["swap"] or given["flip"]):
         return ""
     return str(Correction(swap=given["swap"], flip=given["flip"]))

@@ -20,6 +20,7 @@ from st1k4m.collection.panel_options import PanelOptions, read_options
 from st1k4m.collection.slide_genes import SlideGenes, count_spots, take_columns
 from st1k4m.errors import ConfigError, SlideError
 from st1k4m.formats import panel as panel_file
+from st1k4m.formats import slide_anndata
 from st1k4m.run.outputs import atomic, write_text
 from st1k4m.run.products import read_made
 from st1k4m.run.provenance import Made, digest_of, plain
@@ -34,11 +35,11 @@ FACTS = ("tech", "species", "tissue", "study", "patient")
 """Columns of ``slides.tsv`` that are copied to ``obs`` of the stacked panel."""
 
 SPOT_COLUMNS = {
-    "barcode": str,
-    "array_row": np.int32,
-    "array_col": np.int32,
-    "in_tissue": bool,
-    "tile": np.int64,
+    slide_anndata.BARCODE: str,
+    slide_anndata.ARRAY_ROW: np.int32,
+    slide_anndata.ARRAY_COL: np.int32,
+    slide_anndata.IN_TISSUE: bool,
+    slide_anndata.TILE: np.int64,
 }
 """Columns of a slide's ``obs`` that are copied to ``obs`` of the stacked panel."""
 
@@ -450,36 +451,32 @@ def _stack(
 ) -> None:
     """Write the spots of all selected slides x the panel's genes, slide by slide."""
     slides = genes.slides
-    categories = {"slide": slides} | {
+    categories = {panel_file.SLIDE: slides} | {
         fact: sorted(set(group.slides[fact]) - {""}) for fact in FACTS
     }
-    categories |= {"part": sorted(set(group.parts) - {""})} if options.split else {}
-    columns = categories | SPOT_COLUMNS | {"chosen_from": bool, "total_counts": np.int64}
+    categories |= {panel_file.PART: sorted(set(group.parts) - {""})} if options.split else {}
+    columns = categories | SPOT_COLUMNS
+    columns |= {panel_file.CHOSEN_FROM: bool, slide_anndata.TOTAL_COUNTS: np.int64}
     if options.normalise != "none":
-        columns["normalised_by"] = np.int64
+        columns[panel_file.NORMALISED_BY] = np.int64
     codes = {
         column: {value: code for code, value in enumerate(values)}
         for column, values in categories.items()
     }
-    varm = {"present": present}
-    if options.method == "slide_hvg":
-        varm["rank"] = _ranks(genes, choice)
-    uns = {
-        "log1p": {},
-        "panel": {
-            "name": name,
-            "slides": np.array(slides, object),
-            "chosen_from": group.train,
-            "target_total": np.array([target[slide] for slide in slides]),
-            "options": json.dumps(asdict(options), sort_keys=True),
-            "head": np.array(head, object),
-        },
-    }
+    rank = _ranks(genes, choice) if options.method == "slide_hvg" else None
+    about = panel_file.PanelFacts(
+        name=name,
+        slides=np.array(slides, object),
+        chosen_from=group.train,
+        target_total=np.array([target[slide] for slide in slides]),
+        options=json.dumps(asdict(options), sort_keys=True),
+        head=np.array(head, object),
+    )
     spots = sum(count_spots(slide, genes.paths[slide]) for slide in slides)
     var = choice.table.set_index("gene")
     with (
         atomic(path, _origins(options, genes)) as whole,
-        panel_file.create(whole, spots, var, columns, varm, uns) as writer,
+        panel_file.create(whole, spots, var, columns, present, rank, about) as writer,
     ):
         for place, slide in enumerate(slides):
             over = {"candidates": choice.candidates, "none": None, "all": None}
@@ -491,11 +488,11 @@ def _stack(
                 choice.own[slide] if options.normalise == "slide" else over[options.normalise],
                 target[slide],
             )
-            facts = dict(group.slides.loc[slide][list(FACTS)]) | {"slide": slide}
-            facts |= {"part": group.parts[place]} if options.split else {}
+            facts = dict(group.slides.loc[slide][list(FACTS)]) | {panel_file.SLIDE: slide}
+            facts |= {panel_file.PART: group.parts[place]} if options.split else {}
             constant = {column: codes[column].get(facts[column], -1) for column in categories}
             names, own, spatial = _read_spots(genes.paths[slide])
-            constant["chosen_from"] = bool(group.train[place])
+            constant[panel_file.CHOSEN_FROM] = bool(group.train[place])
             writer.append(
                 names,
                 {column: np.full(len(names), value) for column, value in constant.items()}
@@ -550,20 +547,18 @@ def _append_values(
         counts = take_columns(block, columns, len(chosen))
         writer.append_values(counts, log_normalised(counts, normalised_by[-1], target))
     return {
-        "total_counts": np.concatenate(every),
-        "normalised_by": np.concatenate(normalised_by),
+        slide_anndata.TOTAL_COUNTS: np.concatenate(every),
+        panel_file.NORMALISED_BY: np.concatenate(normalised_by),
     }
 
 
 def _read_spots(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
     """Read names, `SPOT_COLUMNS` and positions of a slide's spots."""
-    from anndata.io import read_elem
-
     with h5py.File(path) as file:
-        obs = file["obs"]
-        names = np.asarray(read_elem(obs[obs.attrs["_index"]]), object)
         own = {
-            column: np.asarray(read_elem(obs[column]), object if kind is str else kind)
+            column: slide_anndata.read_barcodes(file)
+            if kind is str
+            else slide_anndata.read_column(file, column).astype(kind)
             for column, kind in SPOT_COLUMNS.items()
         }
-        return names, own, file["obsm/spatial"][:]
+        return slide_anndata.read_spots(file), own, slide_anndata.read_centres(file)

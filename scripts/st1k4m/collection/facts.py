@@ -1,10 +1,11 @@
 """Facts of a slide that need none of its data: from its record, or from the catalogue."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from st1k4m.formats.record import Record, read_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +52,16 @@ def from_catalogue(rows: Iterable[Any]) -> list[SlideFacts]:
 
 def from_records(paths: Iterable[str | Path]) -> list[SlideFacts]:
     """Read the facts of slides from their records, ``results/records/{slide}.json``."""
-    return [_from_record(json.loads(Path(path).read_text(encoding="utf-8"))) for path in paths]
+    return [_from_record(read_record(path)) for path in paths]
 
 
-def _from_record(record: dict[str, Any]) -> SlideFacts:
-    study, geometry = record["study"], record["geometry"]
+def _from_record(record: Record) -> SlideFacts:
     return SlideFacts(
-        slide=record["slide"],
-        spots=int(record["spots"]["in_counts"]),
-        genes=int(record["expression"]["genes_in_file"]),
-        um_per_px=geometry.get("um_per_px"),
-        tier=str(geometry.get("tier") or ""),
-        flags=",".join(record["flags"]),
-        **{name: str(study.get(name) or "") for name in _STATED},
+        slide=record.slide,
+        spots=record.spots.in_counts,
+        genes=record.genes_in_file,
+        um_per_px=record.um_per_px,
+        tier=record.tier,
+        flags=",".join(record.flags),
+        **{name: str(record.study.get(name) or "") for name in _STATED},
     )

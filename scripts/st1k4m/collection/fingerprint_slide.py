@@ -15,6 +15,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from st1k4m.collection.fingerprint import PICTURE, Fingerprint, write_fingerprint
+from st1k4m.formats import slide_anndata
 from st1k4m.run.provenance import Made
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ OUTER = 0.02
 SMALLEST_FRAME = 32
 
 #: Columns of the spots: total counts, and number of genes.
-QC = ("total_counts", "n_genes_by_counts")
+QC = (slide_anndata.TOTAL_COUNTS, slide_anndata.GENES)
 #: The part of an id that identifies a spot, with any prefix and suffix around it: the barcode of a
 #: Visium array, column x row of an ST array, a bin of VisiumHD.
 _BARCODE = re.compile(r"([ACGT]{12,})(?:-\d+)?$|(\d+x\d+)$|(s_\d+u[mu]_\d+_\d+)(?:-\d+)?$")
@@ -53,29 +54,26 @@ def fingerprint_slide(
     made
         What the fingerprint is made from; it is stored in the file.
     """
-    # Imported here because the import takes a second and only this function needs it.
-    from anndata.io import read_elem
-
     with h5py.File(anndata) as file:
-        # Only these columns: the others of a VisiumHD slide are hundreds of megabytes.
-        barcodes = np.asarray(read_elem(file["obs/barcode"])).astype(str)
-        totals, detected = (read_elem(file[f"obs/{name}"]) for name in QC)
-        genes = np.asarray(read_elem(file["var/name"])).astype(str)
-        found = read_elem(file["var/n_cells_by_counts"])
-        points = np.asarray(file["obsm/spatial"][()], dtype=float)
-        size = read_elem(file["uns/st1k4m/geometry"])
-        hires = file[f"uns/spatial/{slide}/images/hires"][()]
+        # Column by column: the others of a VisiumHD slide are hundreds of megabytes.
+        barcodes = slide_anndata.read_barcodes(file)
+        totals, detected = (slide_anndata.read_column(file, name) for name in QC)
+        genes = slide_anndata.read_printed(file)
+        found = slide_anndata.read_gene_column(file, slide_anndata.SPOTS)
+        points = slide_anndata.read_centres(file)
+        width, height = slide_anndata.read_image_size(file)
+        hires = slide_anndata.read_hires(file, slide)
     fingerprint = make_fingerprint(
         slide,
         barcodes=barcodes.tolist(),
         totals=totals,
         detected=detected,
         points=points,
-        width=float(size["width"]),
-        height=float(size["height"]),
+        width=width,
+        height=height,
         picture=hires,
     )
-    write_fingerprint(out, fingerprint, genes.tolist(), found, made)
+    write_fingerprint(out, fingerprint, genes, found, made)
     log.info("%d of %d spots, %d genes", len(fingerprint.keys), fingerprint.spots, len(genes))
 
 

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import h5py
 import numpy as np
 
 from st1k4m.collection.gene_names import clean_name, find_repeated
 from st1k4m.collection.panel_options import NameOptions
 from st1k4m.errors import SlideError
+from st1k4m.formats import slide_anndata
 
 if TYPE_CHECKING:
-    import h5py
     from scipy.sparse import csr_matrix
 
 BLOCK = 1 << 21
@@ -89,10 +90,8 @@ class SlideGenes:
         self.left_out = sum(not name for name in self._cleaned.values())
 
     def _read_printed(self, slide: str) -> list[str]:
-        from anndata.io import read_elem
-
         with _open(slide, self.paths[slide]) as file:
-            return np.asarray(read_elem(file["var/name"]), object).tolist()
+            return slide_anndata.read_printed(file)
 
     def _name(self, printed: Sequence[str]) -> GeneSet:
         names = []
@@ -140,9 +139,7 @@ class SlideGenes:
             yield take_columns(block, columns, width)
 
 
-def _open(slide: str, path: Path) -> "h5py.File":
-    import h5py
-
+def _open(slide: str, path: Path) -> h5py.File:
     try:
         return h5py.File(path)
     except OSError as error:
@@ -156,7 +153,7 @@ def _open(slide: str, path: Path) -> "h5py.File":
 def count_spots(slide: str, path: Path) -> int:
     """Return the number of spots in the AnnData of a slide."""
     with _open(slide, path) as file:
-        return int(file["layers/counts"].attrs["shape"][0])
+        return int(slide_anndata.open_counts(file).shape[0])
 
 
 def read_blocks(slide: str, path: Path) -> Iterator["csr_matrix"]:
@@ -164,16 +161,15 @@ def read_blocks(slide: str, path: Path) -> Iterator["csr_matrix"]:
     from scipy.sparse import csr_matrix
 
     with _open(slide, path) as file:
-        counts = file["layers/counts"]
-        ends = counts["indptr"][:]
-        width = int(counts.attrs["shape"][1])
+        counts = slide_anndata.open_counts(file)
+        ends, width = counts.read_ends(), counts.shape[1]
         begin, spots = 0, len(ends) - 1
         while begin < spots:
             end = int(np.searchsorted(ends, ends[begin] + BLOCK, side="right")) - 1
             end = min(max(end, begin + 1), spots)
-            first, last = int(ends[begin]), int(ends[end])
-            parts = counts["data"][first:last], counts["indices"][first:last]
-            yield csr_matrix((*parts, ends[begin : end + 1] - first), shape=(end - begin, width))
+            columns, values = counts.read(int(ends[begin]), int(ends[end]))
+            places = ends[begin : end + 1] - ends[begin]
+            yield csr_matrix((values, columns, places), shape=(end - begin, width))
             begin = end
 
 

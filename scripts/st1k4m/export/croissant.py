@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from st1k4m.export.checksums import File
 from st1k4m.export.contents import Contents, Shards, Table
 from st1k4m.export.options import CardOptions
+from st1k4m.formats.ledger import COLUMNS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,20 +39,8 @@ ENCODINGS = {
 
 TEXT, INTEGER, NUMBER, BOOLEAN = "sc:Text", "sc:Integer", "sc:Float", "sc:Boolean"
 
-PAIR_FIELDS = {
-    "spot": (TEXT, "Id of the spot, unique over all slides: a row of the slide's AnnData."),
-    "barcode": (TEXT, "The spot's barcode, unique within the slide."),
-    "in_counts": (BOOLEAN, "Whether the spot is in the count file."),
-    "in_coord": (BOOLEAN, "Whether the spot is in the coordinate file."),
-    "x": (NUMBER, "Centre of the spot, in pixels from the left edge of the image."),
-    "y": (NUMBER, "Centre of the spot, in pixels from the upper edge of the image."),
-    "r": (NUMBER, "Radius of the spot, in pixels of the image."),
-    "array_row": (INTEGER, "Row of the spot on its array; -1 if unknown."),
-    "array_col": (INTEGER, "Column of the spot on its array; -1 if unknown."),
-    "tile": (INTEGER, "Row of the spot's tile in tiles/{slide}.h5; -1 for none."),
-    "status": (TEXT, "kept: the spot is a pair of tile and expression. dropped: it is not."),
-    "reason": (TEXT, "Why the spot was dropped; empty for a pair."),
-}
+_TYPES = {str: TEXT, int: INTEGER, float: NUMBER, bool: BOOLEAN}
+PAIR_FIELDS = {name: (_TYPES[kind], sentence) for name, (kind, sentence) in COLUMNS.items()}
 """Columns of a ledger."""
 
 SLIDE_FIELDS = {

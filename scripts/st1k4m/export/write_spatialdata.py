@@ -5,7 +5,6 @@ would need the image in memory, or decode it many times. The store is therefore 
 levels, and `pyramid` fills them in one pass.
 """
 
-import json
 import logging
 import math
 from collections.abc import Mapping
@@ -13,12 +12,25 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
 
 from st1k4m.collection.tables import read_table
 from st1k4m.errors import SlideError
 from st1k4m.export.names import element_name, renamed
+from st1k4m.formats.record import Record, read_record
+from st1k4m.formats.slide_anndata import (
+    HIRES,
+    HIRES_SCALE,
+    IMAGES,
+    LOWRES,
+    LOWRES_SCALE,
+    RECORD,
+    SCALES,
+    SPATIAL,
+    TILE,
+)
+from st1k4m.formats.spots import DIAMETER
+from st1k4m.formats.tile_store import read_places
 from st1k4m.run import outputs
 from st1k4m.run.provenance import KEY, Made
 
@@ -176,7 +188,7 @@ def write_spatialdata(
     import dask
     import zarr
 
-    facts = json.loads(Path(record).read_text(encoding="utf-8"))
+    known = read_record(record)
     table = ad.read_h5ad(anndata)
     name = element_name(slide)
     with (
@@ -184,9 +196,9 @@ def write_spatialdata(
         zarr.config.set({"threading.max_workers": threads}),
         outputs.atomic_folder(store) as whole,
     ):
-        size = (facts["geometry"]["width"], facts["geometry"]["height"]) if image else None
+        size = known.size if image else None
         header = _read_header(image, slide, size) if image and size else None
-        data = make_spatialdata(table, tiles, facts, collected=collected, full_image=size)
+        data = make_spatialdata(table, tiles, known, collected=collected, full_image=size)
         if made:
             data.attrs["st1k4m"][KEY] = asdict(made)
         data.write(whole)
@@ -197,7 +209,7 @@ def write_spatialdata(
 def make_spatialdata(
     table: "AnnData",
     tiles: str | Path,
-    record: dict,
+    record: Record,
     *,
     collected: Collected | None = None,
     full_image: tuple[int, int] | None = None,
@@ -219,24 +231,24 @@ def make_spatialdata(
     """
     import spatialdata
 
-    slide = record["slide"]
+    slide = record.slide
     name = element_name(slide)
-    spatial = table.uns["spatial"][slide]
-    scale = spatial["scalefactors"]
+    spatial = table.uns[SPATIAL][slide]
+    scale = spatial[SCALES]
     frame = Frame(
         name,
-        float(scale["tissue_hires_scalef"]),
-        float(scale["tissue_lowres_scalef"]),
+        float(scale[HIRES_SCALE]),
+        float(scale[LOWRES_SCALE]),
         micrometres_per_pixel(record),
     )
     if frame.um_per_px is None:
         log.warning("no coordinate system in micrometres: micrometres per pixel are not known")
-    images = _pictures(spatial["images"], frame)
+    images = _pictures(spatial[IMAGES], frame)
     if full_image:
         images[f"{name}_full_image"] = _empty_levels(*full_image, frame)
     shapes, tables, changed = {}, {}, {}
     if table.n_obs:
-        shapes[name] = _spots(table, scale["spot_diameter_fullres"], record, frame)
+        shapes[name] = _spots(table, scale[DIAMETER], record, frame)
         tables["table"], changed = _make_table(table, name)
         squares = _tile_squares(tiles, table, frame)
         if len(squares):
@@ -248,18 +260,16 @@ def make_spatialdata(
     return data
 
 
-def micrometres_per_pixel(record: dict) -> tuple[float, float] | None:
+def micrometres_per_pixel(record: Record) -> tuple[float, float] | None:
     """Return the micrometres per pixel of the full image, (x, y); None if unknown.
 
     The record states one number, and one for each axis. The two axes differ by chance too, so they
     are used only if the slide has the flag ``squeezed``: the lattice is then so much wider along
     one axis that the image's pixels are not square.
     """
-    geometry = record["geometry"]
-    if "squeezed" in record["flags"]:
-        x, y = geometry["um_per_px_xy"]
-        return float(x), float(y)
-    return (float(geometry["um_per_px"]),) * 2 if geometry.get("um_per_px") else None
+    if "squeezed" in record.flags:
+        return record.um_per_px_xy
+    return (float(record.um_per_px),) * 2 if record.um_per_px else None
 
 
 def _require_spatialdata(slide: str) -> None:
@@ -279,7 +289,7 @@ def _pictures(pictures: dict[str, np.ndarray], frame: Frame) -> "dict[str, DataA
     from spatialdata.transformations import Identity
 
     images = {}
-    for which, factor in (("hires", frame.hires), ("lowres", frame.lowres)):
+    for which, factor in ((HIRES, frame.hires), (LOWRES, frame.lowres)):
         systems = {f"{frame.name}_downscaled_{which}": Identity(), **frame.of_pixels(factor)}
         images[f"{frame.name}_{which}_image"] = Image2DModel.parse(
             np.ascontiguousarray(pictures[which].transpose(2, 0, 1)),
@@ -318,15 +328,15 @@ def _systems_of_shapes(frame: Frame) -> "dict[str, BaseTransformation]":
     }
 
 
-def _spots(table: "AnnData", diameter: float, record: dict, frame: Frame) -> "GeoDataFrame":
+def _spots(table: "AnnData", diameter: float, record: Record, frame: Frame) -> "GeoDataFrame":
     """Return the spots as circles; as squares for a binned technology."""
     import pandas as pd
     from spatialdata.models import ShapesModel
 
-    centres = np.asarray(table.obsm["spatial"], np.float64)
+    centres = np.asarray(table.obsm[SPATIAL], np.float64)
     index = pd.RangeIndex(table.n_obs, name=INSTANCE)
     systems = _systems_of_shapes(frame)
-    if record["study"]["tech"] in BINNED:
+    if record.tech in BINNED:
         return _squares(centres - diameter / 2, diameter, index, systems)
     return ShapesModel.parse(
         centres, geometry=0, radius=diameter / 2, index=pd.Index(index), transformations=systems
@@ -337,10 +347,9 @@ def _tile_squares(tiles: str | Path, table: "AnnData", frame: Frame) -> "GeoData
     """Return the square of each tile; column ``spot_id`` is its spot, -1 for none."""
     import pandas as pd
 
-    with h5py.File(tiles) as file:
-        corners = file["coords"][:].astype(np.float64)
-        side = float(file.attrs["patch_size_src"])
-    row = table.obs["tile"].to_numpy()
+    places = read_places(tiles)
+    corners, side = places.coords.astype(np.float64), float(places.side)
+    row = table.obs[TILE].to_numpy()
     spot = np.full(len(corners), -1, np.int64)
     spot[row[row >= 0]] = np.flatnonzero(row >= 0)
     index = pd.RangeIndex(len(corners), name="tile")
@@ -395,7 +404,7 @@ def _make_table(table: "AnnData", region: str) -> "tuple[AnnData, dict[str, dict
     frames["obs"][REGION] = frames["obs"][REGION].astype("category")
     frames["obs"][INSTANCE] = np.arange(table.n_obs)
     others = {part: fit(part) for part in ("uns", "obsm", "varm", "obsp", "varp", "layers")}
-    for elsewhere in ("spatial", "st1k4m"):  # elements, and attributes of the store
+    for elsewhere in (SPATIAL, RECORD):  # elements, and attributes of the store
         others["uns"].pop(elsewhere, None)
     for part, names in changed.items():
         log.warning("%s: renamed for SpatialData: %s", part, names)
@@ -404,16 +413,16 @@ def _make_table(table: "AnnData", region: str) -> "tuple[AnnData, dict[str, dict
 
 
 def _attributes(
-    record: dict, collected: Collected, images: dict, tables: dict, changed: dict
+    record: Record, collected: Collected, images: dict, tables: dict, changed: dict
 ) -> dict:
     """Return the store's attributes: plain values for JSON."""
-    name = element_name(record["slide"])
-    tissue = next(key for which in ("full", "hires") if (key := f"{name}_{which}_image") in images)
+    name = element_name(record.slide)
+    tissue = next(key for which in ("full", HIRES) if (key := f"{name}_{which}_image") in images)
     attributes = {
         "st1k4m": {
-            "slide": record["slide"],
-            "annotation": record["annotation"],
-            "record": record,
+            "slide": record.slide,
+            "annotation": record.annotation,
+            "record": record.content,
             **asdict(collected),
             "renamed": changed,
         },
@@ -421,7 +430,7 @@ def _attributes(
         "cell_segmentation_image": tissue,
         "tissue_segmentation_image": tissue,
     }
-    if tables and record["study"]["tech"] in BINNED:
+    if tables and record.tech in BINNED:
         attributes["bins_table"] = "table"
     return attributes
 

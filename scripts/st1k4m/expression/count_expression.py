@@ -12,6 +12,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from st1k4m.errors import SlideError
+from st1k4m.formats.expression import (
+    BARCODE,
+    COUNTS,
+    DROPPED,
+    FACTS,
+    GENE_IDS,
+    MITO,
+    NORMALISATION,
+    OPTIONS,
+    PRINTED,
+    REASON,
+    SLIDE,
+    SPOT,
+    TARGET_SUM,
+    TOTAL_COUNTS,
+    read_counted,
+    write_expression,
+)
 from st1k4m.run.outputs import atomic
 from st1k4m.run.provenance import Made
 
@@ -32,16 +50,6 @@ TOP = (50, 100, 200, 500)
 
 SPOTS = 512
 """Spots whose counts are normalised at once."""
-
-CHUNK = 1 << 18
-"""Entries of a matrix that are stored, and compressed, as one piece."""
-
-COMPRESSIONS = {
-    "none": {},
-    "lzf": {"compression": "lzf"},
-    "gzip": {"compression": "gzip", "compression_opts": 1},
-}
-"""Filters by the name of the option. h5py reads them all, other HDF5 programs none and gzip."""
 
 
 def count_expression(
@@ -66,9 +74,9 @@ def count_expression(
     counts, coord
         ``<slide>_count.csv`` and ``<slide>_coord.csv``; of the latter only the ids are used.
     out
-        The AnnData file to write: ``X`` float32 and ``layers['counts']`` int32, both CSR; QC in
-        ``obs`` and ``var`` under scanpy's names; variable genes in ``var``; ``uns['dropped']``:
-        every other spot of the count file, with the reason; ``uns['facts']``.
+        The expression file to write, see `st1k4m.formats.expression`: ``X`` float32 and
+        ``layers['counts']`` int32, both CSR; QC in ``obs`` and ``var`` under scanpy's names;
+        variable genes in ``var``; every other spot of the count file, with the reason; facts.
     slide
         Name of the slide.
     species
@@ -78,7 +86,7 @@ def count_expression(
         more is dropped; None for no limit. ``min_spots``: a gene found in fewer spots is dropped.
         ``target_sum``: total that each spot's counts are normalised to, ``"median"`` for the median
         over the spots. ``n_top_genes``, ``theta``: variable genes, by Pearson residuals.
-        ``compression``: a name of `COMPRESSIONS`.
+        ``compression``: a name of `st1k4m.formats.expression.COMPRESSIONS`.
     threads
         Threads that read the counts and compute; the result does not depend on it.
     layout
@@ -131,17 +139,17 @@ def count_expression(
     facts["warnings"] = np.array(facts["warnings"], object)
     spots = np.array(table.spots, object)
     uns = {
-        "slide": slide,
-        "options": {key: value for key, value in options.items() if value is not None},
-        "facts": facts,
-        "dropped": {"spot": spots[~kept], "reason": reasons[~kept]},
+        SLIDE: slide,
+        OPTIONS: {key: value for key, value in options.items() if value is not None},
+        FACTS: facts,
+        DROPPED: {SPOT: spots[~kept], REASON: reasons[~kept]},
     }
     barcodes = [spot.removeprefix(f"{slide}_") for spot in table.spots]
-    obs = _texts_table({"barcode": barcodes}, spots).loc[kept]
+    obs = _texts_table({BARCODE: barcodes}, spots).loc[kept]
     var = _texts_table(
-        {"name": table.genes} | ({"gene_ids": table.gene_ids} if table.gene_ids else {}),
+        {PRINTED: table.genes} | ({GENE_IDS: table.gene_ids} if table.gene_ids else {}),
         np.arange(len(table.genes)).astype(str),
-    ).assign(mt=mitochondrial)
+    ).assign(**{MITO: mitochondrial})
     # No name holds on to the counts of all spots while all else is computed from those of the kept.
     matrix = table.matrix
     del table
@@ -165,23 +173,11 @@ def subset_expression(
     keep
         (spots,) bool, by the order of the file.
     out
-        Where to write. ``uns['dropped']`` stays what it was.
+        Where to write. The spots that were dropped before stay what they were.
     threads
         Threads that compute; the result does not depend on it.
     """
-    import anndata as ad
-    import h5py
-    from anndata.io import read_elem
-
-    with h5py.File(expression) as file:
-        obs, var, uns = (read_elem(file[part]) for part in ("obs", "var", "uns"))
-        matrix = read_elem(file["layers/counts"])[keep]
-    var = var[[name for name in ("name", "gene_ids", "mt") if name in var]]
-    var.index = np.arange(len(var)).astype(str)
-    uns = {name: uns[name] for name in ("slide", "options", "facts", "dropped")}
-    table = ad.AnnData(matrix, obs=obs.loc[keep, ["barcode"]], var=var, uns=uns)
-    del matrix
-    _write(out, table, threads)
+    _write(out, read_counted(expression, keep), threads)
 
 
 def _texts_table(columns: dict[str, Sequence[str]], index: Sequence[str]) -> "pd.DataFrame":
@@ -259,13 +255,13 @@ def _refuse_overfiltered(slide: str, reasons: np.ndarray) -> None:
 
 def _drop_genes(table: "AnnData") -> "AnnData":
     """Drop the genes found in fewer spots than ``min_spots``."""
-    least = table.uns["options"]["min_spots"]
+    least = table.uns[OPTIONS]["min_spots"]
     if not least or not table.n_obs:
         return table
     in_spots = np.bincount(table.X.indices, minlength=table.n_vars)
     if in_spots.max() < least:
         raise SlideError(
-            table.uns["slide"],
+            table.uns[SLIDE],
             f"no gene is found in {least:,} spots",
             "lower min_spots for this slide",
         )
@@ -279,7 +275,7 @@ def _write(out: str | Path, table: "AnnData", threads: int, made: Made | None = 
         _describe(table)
         _normalise(table)
     with atomic(out, made) as whole:
-        write_expression(whole, table, table.uns["options"]["compression"])
+        write_expression(whole, table, table.uns[OPTIONS]["compression"])
 
 
 @contextlib.contextmanager
@@ -301,7 +297,7 @@ def _describe(table: "AnnData") -> None:
 
     from st1k4m.expression.variable_genes import find_variable_genes
 
-    names, counts = table.var["name"], table.X
+    names, counts = table.var[PRINTED], table.X
     repeated = names.duplicated(keep=False).to_numpy()
     table.var.insert(1, "is_duplicate", repeated)
     with warnings.catch_warnings():  # that names are repeated, and that A-1 is one of them
@@ -312,18 +308,18 @@ def _describe(table: "AnnData") -> None:
     with np.errstate(invalid="ignore", divide="ignore"):
         sc.pp.calculate_qc_metrics(
             table,
-            qc_vars=["mt"],
+            qc_vars=[MITO],
             percent_top=[n for n in TOP if n <= table.n_vars] or None,
             inplace=True,
         )
-    if not table.var["mt"].any():
-        of_mitochondria = [name for name in table.obs if name.endswith("_mt")]
+    if not table.var[MITO].any():
+        of_mitochondria = [name for name in table.obs if name.endswith(f"_{MITO}")]
         table.obs[of_mitochondria] = np.nan
-    totals = table.obs["total_counts"].to_numpy()
-    options = table.uns["options"]
+    totals = table.obs[TOTAL_COUNTS].to_numpy()
+    options = table.uns[OPTIONS]
     variable = find_variable_genes(
         counts,
-        table.var["total_counts"].to_numpy(),
+        table.var[TOTAL_COUNTS].to_numpy(),
         totals,
         n_top_genes=options["n_top_genes"],
         theta=options["theta"],
@@ -336,12 +332,12 @@ def _describe(table: "AnnData") -> None:
         "theta": options["theta"],
         "n_top_genes": options["n_top_genes"],
     }
-    table.uns["facts"] = table.uns["facts"] | {
+    table.uns[FACTS] = table.uns[FACTS] | {
         "spots": table.n_obs,
         "genes": table.n_vars,
-        "genes_without_counts": int((table.var["total_counts"] == 0).sum()),
+        "genes_without_counts": int((table.var[TOTAL_COUNTS] == 0).sum()),
         "genes_with_repeated_names": int(repeated.sum()),
-        "total_counts": int(totals.sum()),
+        TOTAL_COUNTS: int(totals.sum()),
         "non_zeros": int(counts.nnz),
     }
 
@@ -352,8 +348,8 @@ def _normalise(table: "AnnData") -> None:
     import scanpy as sc
     from scipy.sparse import csr_matrix
 
-    asked = table.uns["options"]["target_sum"]
-    totals = table.obs["total_counts"].to_numpy()
+    asked = table.uns[OPTIONS]["target_sum"]
+    totals = table.obs[TOTAL_COUNTS].to_numpy()
     # The median is over spots with counts, in float32: scanpy 1.11 takes in those without, too.
     found = totals[totals > 0].astype(np.float32)
     target = asked if asked != "median" else float(np.median(found)) if len(found) else np.nan
@@ -368,50 +364,11 @@ def _normalise(table: "AnnData") -> None:
         sc.pp.log1p(part)
         begin = counts.indptr[first]
         x[begin : begin + part.X.nnz] = part.X.data
-    table.layers["counts"] = counts
+    table.layers[COUNTS] = counts
     # Both share the places of their entries, in memory and in the file.
     table.X = csr_matrix((x, counts.indices, counts.indptr), shape=counts.shape)
     table.uns["log1p"] = {}  # scanpy's {"base": None} cannot be read before anndata 0.11
-    table.uns["normalisation"] = {"target_sum": target, "target": str(asked), "log1p": True}
-
-
-def write_expression(path: str | Path, table: "AnnData", compression: str) -> None:
-    """Write an AnnData whose ``X`` has its entries where ``layers['counts']`` has.
-
-    Part by part: ``write_h5ad`` turns columns of texts into categories, and would store the places
-    of the entries twice.
-
-    Parameters
-    ----------
-    path
-        Where.
-    table
-        ``X`` and ``layers['counts']`` are CSR.
-    compression
-        A name of `COMPRESSIONS`.
-    """
-    import h5py
-    from anndata.io import write_elem
-
-    counts = table.layers["counts"]
-    filters = COMPRESSIONS[compression]
-    if counts.nnz:
-        filters = filters | {"chunks": (min(counts.nnz, CHUNK),)}
-    with h5py.File(path, "w") as file:
-        file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
-        for part in ("layers", "obsm", "obsp", "varm", "varp"):
-            write_elem(file, part, {})
-        for part in ("obs", "var"):
-            write_elem(file, part, getattr(table, part))
-        write_elem(file, "uns", dict(table.uns))
-        # Integers are small and ascend: their upper bytes, put side by side, nearly vanish. The few
-        # different numbers of X repeat as they are.
-        write_elem(file["layers"], "counts", counts, dataset_kwargs=filters | {"shuffle": True})
-        x = file.create_group("X")
-        x.attrs.update(file["layers/counts"].attrs)
-        for part in ("indices", "indptr"):
-            x[part] = file["layers/counts"][part]
-        x.create_dataset("data", data=table.X.data, **(filters if counts.nnz else {}))
+    table.uns[NORMALISATION] = {TARGET_SUM: target, "target": str(asked), "log1p": True}
 
 
 def _find_oddities(

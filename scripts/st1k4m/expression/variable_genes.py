@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from st1k4m.expression.compiled import compiled
+from st1k4m.formats.expression import RANK
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -60,7 +61,7 @@ def find_variable_genes(
         "means": means,
         "variances": variances,
         "residual_variances": residuals,
-        "highly_variable_rank": rank,
+        RANK: rank,
         "highly_variable": ~np.isnan(rank),
     }
 

@@ -7,20 +7,74 @@ it at once: the names of 4.3 million spots alone are 1 GB of Python texts.
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 
+from st1k4m.formats.slide_anndata import SPATIAL
+from st1k4m.formats.texts import read_codes, read_texts
+
 if TYPE_CHECKING:
     import pandas as pd
     from scipy.sparse import csr_matrix
+
+#: Columns of ``obs``, beside those that a slide's AnnData has.
+SLIDE, PART, CHOSEN_FROM, NORMALISED_BY = "slide", "part", "chosen_from", "normalised_by"
+#: Parts of ``varm`` and ``uns``.
+PRESENT, RANK, PANEL, SLIDES = "present", "rank", "panel", "slides"
 
 CHUNK = 1 << 18
 """Entries of a matrix that are stored, and compressed, as one piece."""
 
 TEXT = h5py.string_dtype()
+
+
+@dataclass(frozen=True)
+class PanelFacts:
+    """What a panel says of itself; each field is a part of ``uns['panel']``.
+
+    Attributes
+    ----------
+    name
+        Its name.
+    slides
+        Those whose spots it has, (slides,) object.
+    chosen_from
+        Those that the genes were chosen from, (slides,) bool.
+    target_total
+        What the spots of each were normalised to, (slides,) float64.
+    options
+        As JSON.
+    head
+        Sentences on how it was chosen, object.
+    """
+
+    name: str
+    slides: np.ndarray
+    chosen_from: np.ndarray
+    target_total: np.ndarray
+    options: str
+    head: np.ndarray
+
+
+def read_slides(file: h5py.File) -> list[str]:
+    """Read the slides of a panel, in its order."""
+    names: list[str] = read_texts(file["uns"][PANEL][SLIDES]).tolist()
+    return names
+
+
+def read_present(file: h5py.File) -> np.ndarray:
+    """Read which of the panel's slides measured which gene, (slides, genes) bool."""
+    present: np.ndarray = file["varm"][PRESENT][:].T.astype(bool)
+    return present
+
+
+def read_slide_of_spots(file: h5py.File) -> tuple[np.ndarray, np.ndarray]:
+    """Read the slide of each spot as a number, (spots,), and the slides that they stand for."""
+    return read_codes(file["obs"][SLIDE])
 
 
 class PanelWriter:
@@ -54,7 +108,7 @@ class PanelWriter:
             column = obs[name]
             place = column["codes"] if isinstance(column, h5py.Group) else column
             place[begin:end] = values
-        self._file["obsm/spatial"][begin:end] = spatial
+        self._file["obsm"][SPATIAL][begin:end] = spatial
         self._spots = end
 
     def append_values(self, counts: "csr_matrix", x: "csr_matrix") -> None:
@@ -80,8 +134,9 @@ def create(
     spots: int,
     var: "pd.DataFrame",
     columns: Mapping[str, Any],
-    varm: Mapping[str, np.ndarray],
-    uns: Mapping[str, Any],
+    present: np.ndarray,
+    rank: np.ndarray | None,
+    facts: PanelFacts,
 ) -> Iterator[PanelWriter]:
     """Make the file, to be filled by `PanelWriter.append` and ``append_values``.
 
@@ -95,8 +150,12 @@ def create(
         Table of the genes; the index are their names.
     columns
         Of ``obs``: a dtype, ``str``, or the categories of a categorical.
-    varm, uns
-        As in the AnnData.
+    present
+        Which slide measured which gene, (genes, slides) bool.
+    rank
+        Of each gene on each slide, (genes, slides) float32; None where the method has none.
+    facts
+        What the panel says of itself.
     """
     from anndata.io import write_elem  # type: ignore[import-untyped]
 
@@ -105,10 +164,12 @@ def create(
         for part in ("layers", "obsm", "obsp", "varp"):
             _encode(file.create_group(part), "dict", "0.1.0")
         write_elem(file, "var", _plain_texts(var))
-        write_elem(file, "varm", dict(varm))
-        write_elem(file, "uns", dict(uns))
+        varm = {PRESENT: present} | ({} if rank is None else {RANK: rank})
+        write_elem(file, "varm", varm)
+        about = {field.name: getattr(facts, field.name) for field in fields(PanelFacts)}
+        write_elem(file, "uns", {"log1p": {}, PANEL: about})
         _create_obs(file, spots, columns)
-        spatial = file["obsm"].create_dataset("spatial", (spots, 2), np.float64)
+        spatial = file["obsm"].create_dataset(SPATIAL, (spots, 2), np.float64)
         _encode(spatial, "array")
         _create_matrices(file, spots, len(var))
         yield PanelWriter(file)

@@ -38,6 +38,14 @@ def read_texts(item: h5py.Group | h5py.Dataset, rows: Rows = slice(None)) -> np.
     return np.where(item["mask"][rows], "", values).astype(object)
 
 
+def read_codes(item: h5py.Group | h5py.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Read texts as (n,) numbers, -1 for missing ones, and the texts that they stand for."""
+    if isinstance(item, h5py.Group) and "codes" in item:
+        return item["codes"][:], read_texts(item["categories"])
+    names, codes = np.unique(read_texts(item), return_inverse=True)
+    return codes, names
+
+
 def read_index(frame: h5py.Group, rows: Rows = slice(None)) -> np.ndarray:
     """Read the index of ``obs`` or ``var``, or some of it, (n,) object."""
     return read_texts(frame[frame.attrs["_index"]], rows)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from st1k4m.errors import SlideError
+from st1k4m.formats.spots import SpotTable, write_spots
 from st1k4m.geometry import placement
 from st1k4m.geometry.arrays import Array, Measured, measure, misfit, read_arrays
 from st1k4m.geometry.barcodes import ArrayIds, find_positions, read_positions, read_tables
@@ -22,7 +23,6 @@ from st1k4m.geometry.facts import FLAGS, describe
 from st1k4m.geometry.options import AlignOptions
 from st1k4m.geometry.own_positions import OwnSpots, find_contradiction, read_own_spots
 from st1k4m.geometry.placement import RESOLUTION, TissueMap
-from st1k4m.geometry.spot_table import write_spots
 from st1k4m.geometry.verdict import Verdict, judge
 from st1k4m.run.provenance import Made
 
@@ -89,10 +89,9 @@ def align_spots(
     image
         The image; its header is read, and a reduced copy decoded only where there is doubt.
     out
-        Parquet, one row a spot in the order of the coordinate file: ``spot``, ``barcode``, ``x``,
-        ``y`` and ``r`` (float64, pixels of the image, corrected), ``array_row`` and ``array_col``
-        (int32, -1 unknown; relative where neither the ids nor a table of barcodes state them),
-        ``outside`` (bool, centre outside the image). Its metadata hold the facts, see `read_spots`.
+        The spots file: the table, corrected, in the order of the coordinate file (positions on the
+        array are relative where neither the ids nor a table of barcodes state them), and the facts;
+        see `read_spots`.
     slide, tech
         Name and technology.
     geometry
@@ -165,8 +164,19 @@ def align_spots(
     )
     for warning in facts["warnings"]:
         log.warning("%s: %s", slide, warning)
-    selected = given.own.selected if given.own else None
-    write_spots(out, placed, given.barcodes, measured, off, facts, selected=selected, made=made)
+    by_lattice = facts["radius"] != facts["radius_file"]
+    table = SpotTable(
+        placed.spots,
+        given.barcodes,
+        placed.x,
+        placed.y,
+        np.full(len(placed.r), facts["radius"]) if by_lattice else placed.r,
+        measured.row,
+        measured.col,
+        off,
+        given.own.selected if given.own else None,
+    )
+    write_spots(out, table, facts, made)
 
 
 def _read(

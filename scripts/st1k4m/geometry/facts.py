@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from st1k4m.formats.spots import DIAMETER
 from st1k4m.geometry.arrays import Measured
 from st1k4m.geometry.coordinates import Coordinates
 from st1k4m.geometry.options import AlignOptions
@@ -191,5 +192,5 @@ def _choose_radius(spots: Coordinates, measured: Measured, options: AlignOptions
         "radius": chosen,
         "radius_file": of_file,
         "radius_lattice": of_lattice,
-        "spot_diameter_fullres": 2 * chosen,
+        DIAMETER: 2 * chosen,
     }

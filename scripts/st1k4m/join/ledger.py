@@ -2,11 +2,13 @@
 
 import math
 from collections import Counter
+from itertools import compress
 
-import pyarrow as pa
-import pyarrow.compute as pc
+import numpy as np
 
 from st1k4m.errors import SlideError
+from st1k4m.formats.ledger import Ledger
+from st1k4m.formats.spots import SpotTable
 
 REASONS = (
     "no_counts",
@@ -27,9 +29,9 @@ def make_ledger(
     slide: str,
     in_expression: list[str],
     dropped_by_expression: dict[str, str],
-    spots: pa.Table,
+    spots: SpotTable,
     dropped_by_tiles: dict[str, str],
-) -> pa.Table:
+) -> Ledger:
     """Account for every spot of the count file and of the coordinate file, once.
 
     Parameters
@@ -47,55 +49,47 @@ def make_ledger(
 
     Returns
     -------
-    pyarrow.Table
-        Columns ``spot, barcode, in_counts, in_coord, x, y, r, array_row, array_col, tile, status,
-        reason``: the coordinate file's spots in its order, then those that only have counts.
-        ``tile`` is the row in the tile store, -1 for none; ``status`` is ``kept`` for the spots in
-        the AnnData, else ``dropped`` with one of :data:`REASONS`.
+    Ledger
+        The coordinate file's spots in its order, then those that only have counts; reasons are
+        of :data:`REASONS`.
     """
-    coordinate_spots = spots["spot"].to_pylist()
     counted = {*in_expression, *dropped_by_expression}
-    reasons = dict.fromkeys(coordinate_spots, "no_counts")
-    if "selected" in spots.column_names:  # a slide of one's own says which spots are in tissue
-        off_tissue = spots["spot"].filter(pc.invert(spots["selected"])).to_pylist()
-        reasons |= dict.fromkeys(off_tissue, "not_in_tissue")
+    reasons = dict.fromkeys(spots.spot, "no_counts")
+    if spots.selected is not None:  # a slide of one's own says which spots are in tissue
+        reasons |= dict.fromkeys(compress(spots.spot, ~spots.selected), "not_in_tissue")
     reasons |= dropped_by_expression
     reasons |= dict.fromkeys(in_expression, "")
-    for spot in spots["spot"].filter(spots["outside"]).to_pylist():
+    for spot in compress(spots.spot, spots.outside):
         reasons[spot] = reasons[spot] or "outside_image"
     reasons |= dropped_by_tiles
     kept = [spot for spot in in_expression if not reasons[spot]]
     tile = {spot: row for row, spot in enumerate(kept)}
 
     every = list(reasons)
-    only_counted = len(every) - len(coordinate_spots)
+    only_counted = len(every) - len(spots.spot)
     prefix = f"{slide}_"
 
-    def with_counted(name: str, missing: float) -> pa.Array:
-        values = spots[name].combine_chunks()
-        return pa.concat_arrays([values, pa.array([missing] * only_counted, values.type)])
+    def with_counted(values: np.ndarray, missing: float) -> np.ndarray:
+        return np.concatenate([values, np.full(only_counted, missing, values.dtype)])
 
-    return pa.table(
-        {
-            "spot": every,
-            "barcode": [spot.removeprefix(prefix) for spot in every],
-            "in_counts": [spot in counted for spot in every],
-            "in_coord": [True] * len(coordinate_spots) + [False] * only_counted,
-            "x": with_counted("x", math.nan),
-            "y": with_counted("y", math.nan),
-            "r": with_counted("r", math.nan),
-            "array_row": with_counted("array_row", -1),
-            "array_col": with_counted("array_col", -1),
-            "tile": pa.array([tile.get(spot, -1) for spot in every], pa.int64()),
-            "status": ["dropped" if why else "kept" for why in reasons.values()],
-            "reason": list(reasons.values()),
-        }
+    return Ledger(
+        spot=every,
+        barcode=[spot.removeprefix(prefix) for spot in every],
+        in_counts=np.array([spot in counted for spot in every], bool),
+        in_coord=np.arange(len(every)) < len(spots.spot),
+        x=with_counted(spots.x, math.nan),
+        y=with_counted(spots.y, math.nan),
+        r=with_counted(spots.r, math.nan),
+        array_row=with_counted(spots.array_row, -1),
+        array_col=with_counted(spots.array_col, -1),
+        tile=np.array([tile.get(spot, -1) for spot in every], np.int64),
+        reason=list(reasons.values()),
     )
 
 
-def refuse_empty(slide: str, in_expression: list[str], account: pa.Table) -> None:
+def refuse_empty(slide: str, in_expression: list[str], account: Ledger) -> None:
     """Refuse a slide that has spots with counts, and none of them in the image."""
-    reasons = Counter(account["reason"].to_pylist())
+    reasons = Counter(account.reason)
     if in_expression and not reasons[""]:
         told = ", ".join(f"{why} {reasons[why]:,}" for why in REASONS if reasons[why])
         raise SlideError(

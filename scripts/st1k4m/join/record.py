@@ -1,16 +1,22 @@
 """The record: what is known of a slide."""
 
 import importlib.metadata
+import logging
 import math
 import platform
+from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from st1k4m import __version__
+from st1k4m.formats.ledger import Ledger
+from st1k4m.formats.record import Record, SpotTotals, compose
+from st1k4m.formats.tile_store import StoreFacts
 from st1k4m.join.ledger import REASONS
-from st1k4m.tiles.store import StoreFacts
+from st1k4m.run.provenance import Made
+
+log = logging.getLogger(__name__)
 
 PACKAGES = ("anndata", "h5py", "numba", "numpy", "opencv-python-headless", "pyvips", "scipy")
 """Whose versions the record states: those that make numbers or pixels."""
@@ -23,35 +29,57 @@ def make_record(
     expression: dict,
     geometry: dict,
     tiles: StoreFacts,
-    account: pa.Table,
-) -> dict:
+    account: Ledger,
+    labels: dict[str, str],
+    made: Mapping[str, Made] | None = None,
+) -> Record:
     """Gather what is known of the slide: plain values only, nothing that differs between runs."""
-    reasons = account["reason"].to_pylist()
-    warnings = [*expression.pop("warnings", []), *geometry.get("warnings", [])]
-    warnings += tiles.facts.pop("warnings", [])
-    flags = [*geometry.get("flags", []), *tiles.facts.pop("flags", [])]
-    return {
-        "slide": slide,
-        "study": study,
-        "spots": {
-            "in_counts": int(pc.sum(account["in_counts"]).as_py() or 0),
-            "in_coord": int(pc.sum(account["in_coord"]).as_py() or 0),
-            "total": len(reasons),
-            "kept": reasons.count(""),
-            "dropped": {why: reasons.count(why) for why in REASONS if why in reasons},
-        },
-        "expression": to_plain(expression),
-        "geometry": to_plain(
-            {key: value for key, value in geometry.items() if key not in ("warnings", "flags")}
+    facts = (to_plain(expression), to_plain(geometry), to_plain(tiles.facts))
+    annotation = count_labels(account, labels)
+    unmatched = find_unmatched(labels, annotation)
+    for warning in unmatched:
+        log.warning(warning)
+    warnings = [str(warning) for step in facts for warning in step.get("warnings", [])]
+    flags = {flag for step in facts[1:] for flag in step.get("flags", [])}
+    if unmatched and not annotation:
+        flags.add("annotation_unmatched")
+    own = [{key: step[key] for key in step if key not in ("warnings", "flags")} for step in facts]
+    return compose(
+        slide=slide,
+        study=study,
+        spots=SpotTotals(
+            in_counts=int(account.in_counts.sum()),
+            in_coord=int(account.in_coord.sum()),
+            total=len(account.reason),
+            kept=account.reason.count(""),
+            dropped={why: account.reason.count(why) for why in REASONS if why in account.reason},
         ),
-        "tiles": to_plain({key: tiles.facts[key] for key in tiles.facts if key != "placement"}),
-        "placement": to_plain(tiles.facts.get("placement")),
-        "flags": sorted(set(flags)),
-        "warnings": [str(warning) for warning in warnings],
-        "parameters": parameters,
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES}
+        expression=own[0],
+        geometry=own[1],
+        tiles={key: own[2][key] for key in own[2] if key != "placement"},
+        placement=own[2].get("placement"),
+        flags=sorted(flags),
+        warnings=[*warnings, *unmatched],
+        parameters=parameters,
+        versions={name: importlib.metadata.version(name) for name in PACKAGES}
         | {"python": platform.python_version(), "workflow": __version__},
-    }
+        annotation=annotation,
+        made=made,
+    )
+
+
+def count_labels(account: Ledger, labels: dict[str, str]) -> dict[str, int]:
+    """Count the spots of the AnnData by label."""
+    found = Counter(labels[spot] for spot in account.kept if spot in labels)
+    return dict(sorted(found.items()))
+
+
+def find_unmatched(labels: dict[str, str], annotation: dict[str, int]) -> list[str]:
+    """Say in a sentence how many labels are of no spot in the AnnData, if any is."""
+    unmatched = len(labels) - sum(annotation.values())
+    if not unmatched:
+        return []
+    return [f"{unmatched:,} of {len(labels):,} labels are of no spot in the AnnData"]
 
 
 def to_plain(value):

@@ -4,15 +4,16 @@ The numbers are a JavaScript file, because browsers let a page opened from disk 
 JSON. The first line is the slide's card in the gallery, the second the data of its own page.
 """
 
-import json
 from pathlib import Path
 
 import h5py
 import numpy as np
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from st1k4m.formats.texts import read_index, read_texts
+from st1k4m.formats import slide_anndata
+from st1k4m.formats.ledger import read_dropped
+from st1k4m.formats.record import Record, read_record
+from st1k4m.formats.slide_anndata import ARRAY_COL, ARRAY_ROW
+from st1k4m.formats.tile_store import open_tiles, read_hires, read_places
 from st1k4m.geometry.correction import Correction
 from st1k4m.image import shrink
 from st1k4m.report import build_report, drawing
@@ -25,7 +26,7 @@ from st1k4m.report.marks import (
     make_marks,
     thin_dropped,
 )
-from st1k4m.run.provenance import KEY, Made
+from st1k4m.run.provenance import Made
 
 OVERLAY, TISSUE, THUMBNAIL = 2000, 1200, 360  # longest sides in pixels
 MOST_GENES = 128  # variable genes that can be painted
@@ -67,55 +68,44 @@ def draw_slide(
     made
         What the pictures are made from; it is stored in them, and its digest in the card.
     """
-    facts = json.loads(Path(record).read_text(encoding="utf-8"))
+    known = read_record(record)
     dropped = read_dropped(ledger)
-    with h5py.File(tiles) as store:
-        hires = store["pictures/hires"][:]
-        samples, shown = sample_tiles(store, hires, hires.shape[1] / facts["geometry"]["width"])
+    hires = read_hires(tiles)
+    samples, shown = sample_tiles(tiles, hires, hires.shape[1] / known.size[0])
     with h5py.File(anndata) as file:
         spots = read_spots(file)
         group, side = join_spots(spots)
         genes = read_genes(file, group)
-    drawing.write_jpeg(overlay, draw_beside(hires, facts, spots.centres, dropped), made=made)
+    drawing.write_jpeg(overlay, draw_beside(hires, known, spots.centres, dropped), made=made)
     drawing.write_jpeg(tissue, shrink.shrink(hires, TISSUE), quality=78, made=made)
-    thumb = draw_thumbnail(hires, facts, spots.centres, dropped)
+    thumb = draw_thumbnail(hires, known, spots.centres, dropped)
     drawing.write_jpeg(thumbnail, thumb, made=made)
     drawing.write_jpeg(sheet, drawing.make_sheet(samples, SHEET_SIDE, SHEET_COLUMNS), made=made)
 
-    card = make_card(facts, spots, thumb.shape)
+    card = make_card(known, spots, thumb.shape)
     if made:
         card["made"] = made.digest
-    data = {key: value for key, value in facts.items() if key != KEY} | {
-        "dropped": thin_dropped(dropped, facts),
-        "histograms": [make_histogram(number, spots, facts) for number in NUMBERS],
-        "marks": make_marks(spots, group, side, genes, facts),
+    data = known.without_origins | {
+        "dropped": thin_dropped(dropped, known),
+        "histograms": [make_histogram(number, spots, known) for number in NUMBERS],
+        "marks": make_marks(spots, group, side, genes, known),
         "sheet": {"tiles": shown, "columns": SHEET_COLUMNS},
     }
     build_report.write_page(page, card, data)
 
 
-def read_dropped(ledger: str | Path) -> np.ndarray:
-    """Read x, y (m, 2) of the spots with coordinates that are not in the AnnData."""
-    with open(ledger, "rb") as file:
-        account = pq.ParquetFile(file).read(["x", "y", "in_coord", "status"])
-    gone = pc.and_(account["in_coord"], pc.equal(account["status"], "dropped"))
-    gone = account.filter(gone)
-    return np.stack([gone["x"].to_numpy(), gone["y"].to_numpy()], axis=1)
-
-
 def read_spots(file: h5py.File) -> Spots:
     """Read the spots of an open AnnData file."""
-    obs = file["obs"]
-    labels = None
-    if "annotation" in obs:
-        codes = obs["annotation/codes"][:].astype(np.int64)
-        labels = codes, read_texts(obs["annotation/categories"]).tolist()
+    places = [slide_anndata.read_column(file, name) for name in (ARRAY_ROW, ARRAY_COL)]
+    columns = {number.column for number in NUMBERS}
     return Spots(
-        names=read_texts(obs["barcode"]).tolist(),
-        centres=file["obsm/spatial"][:],
-        places=np.stack([obs["array_row"][:], obs["array_col"][:]], axis=1).astype(np.int64),
-        numbers={number.column: obs[number.column][:].astype(np.float64) for number in NUMBERS},
-        labels=labels,
+        names=slide_anndata.read_barcodes(file).tolist(),
+        centres=slide_anndata.read_centres(file),
+        places=np.stack(places, axis=1).astype(np.int64),
+        numbers={
+            name: slide_anndata.read_column(file, name).astype(np.float64) for name in columns
+        },
+        labels=slide_anndata.read_labels(file),
     )
 
 
@@ -131,28 +121,28 @@ def read_genes(file: h5py.File, group: np.ndarray) -> tuple[list[str], np.ndarra
     numpy.ndarray
         float64 (genes, marks).
     """
-    var = file["var"]
-    rank = var["highly_variable_rank"][:]
+    rank = slide_anndata.read_gene_column(file, slide_anndata.RANK)
     chosen = np.argsort(rank, kind="stable")[: min(MOST_GENES, int(np.isfinite(rank).sum()))]
-    names = read_index(var)[chosen].tolist()
+    names = slide_anndata.read_genes(file)[chosen].tolist()
     row_of = np.full(len(rank), -1)
     row_of[chosen] = np.arange(len(chosen))
     marks = int(group.max(initial=-1)) + 1
     sums = np.zeros(len(chosen) * marks)
-    starts = file["X/indptr"][:]
-    for first in range(0, int(starts[-1]), CHUNK):
-        here = slice(first, min(first + CHUNK, int(starts[-1])))
-        gene = row_of[file["X/indices"][here]]
+    x = slide_anndata.open_x(file)
+    ends = x.read_ends()
+    for first in range(0, int(ends[-1]), CHUNK):
+        columns, values = x.read(first, min(first + CHUNK, int(ends[-1])))
+        gene = row_of[columns]
         wanted = np.flatnonzero(gene >= 0)
-        spot = np.searchsorted(starts, wanted + first, side="right") - 1
+        spot = np.searchsorted(ends, wanted + first, side="right") - 1
         cell = gene[wanted] * marks + group[spot]
-        sums += np.bincount(cell, file["X/data"][here][wanted], minlength=len(sums))
+        sums += np.bincount(cell, values[wanted], minlength=len(sums))
     members = np.bincount(group, minlength=marks)
     return names, sums.reshape(len(chosen), marks) / members
 
 
 def sample_tiles(
-    store: h5py.File, hires: np.ndarray, scale: float
+    tiles: str | Path, hires: np.ndarray, scale: float
 ) -> tuple[list[np.ndarray], list[int]]:
     """Take tiles spread over the store, from its pixels or, if it has none, from ``hires``.
 
@@ -163,50 +153,54 @@ def sample_tiles(
     list of int
         Their rows in the store.
     """
-    count = len(store["coords"])
+    places = read_places(tiles)
+    count = len(places)
     rows = np.unique(np.linspace(0, count - 1, min(count, SHEET_TILES)).astype(int)).tolist()
-    if "img" in store:
-        return [store["img"][row] for row in rows], rows
-    side = max(1, round(store.attrs["patch_size_src"] * scale))
-    corners = np.clip(store["coords"][:][rows] * scale, 0, None).astype(int)
+    with open_tiles(tiles) as img:
+        if img is not None:
+            return [img[row] for row in rows], rows
+    side = max(1, round(places.side * scale))
+    corners = np.clip(places.coords[rows] * scale, 0, None).astype(int)
     limits = np.array(hires.shape[1::-1]) - side
     corners = np.clip(corners, 0, limits.clip(0))
     return [hires[top : top + side, left : left + side] for left, top in corners], rows
 
 
 def draw_overlay(
-    hires: np.ndarray, facts: dict, centres: np.ndarray, dropped: np.ndarray
+    hires: np.ndarray,
+    record: Record,
+    centres: np.ndarray,
+    dropped: np.ndarray,
+    enlarged: float = 1.0,
 ) -> np.ndarray:
-    """Draw the spots on the tissue at their true size, with a scale bar."""
-    geometry = facts["geometry"]
-    scale = hires.shape[1] / geometry["width"]
+    """Draw the spots on the tissue, as they are cut, with a scale bar.
+
+    ``enlarged`` is a factor on their radius.
+    """
+    scale = hires.shape[1] / record.size[0]
     drawn = drawing.draw_spots(
         hires,
         centres * scale,
-        geometry["radius"] * scale,
-        square=is_square(facts),
+        record.radius * enlarged * scale,
+        square=is_square(record),
         dropped=dropped * scale,
     )
-    if geometry["um_per_px"]:
-        drawing.draw_scale(drawn, geometry["um_per_px"] / scale)
+    if record.um_per_px:
+        drawing.draw_scale(drawn, record.um_per_px / scale)
     return drawn
 
 
 def draw_beside(
-    hires: np.ndarray, facts: dict, centres: np.ndarray, dropped: np.ndarray
+    hires: np.ndarray, record: Record, centres: np.ndarray, dropped: np.ndarray
 ) -> np.ndarray:
     """Draw the overlay and, if another placement fits the tissue better, that one on its right."""
-    as_is = draw_overlay(hires, facts, centres, dropped)
-    believed = (facts.get("placement") or {}).get("believed")
+    as_is = draw_overlay(hires, record, centres, dropped)
+    believed = (record.placement or {}).get("believed")
     if not believed:
         return as_is
-    geometry = facts["geometry"]
     correction = Correction(**{name: believed[name] for name in believed if name != "correction"})
-    moved = correction.apply(*centres.T, (geometry["width"], geometry["height"]))
-    scaled = geometry | {"radius": geometry["radius"] * correction.scale}
-    rival = draw_overlay(
-        hires, facts | {"geometry": scaled}, np.stack(moved, axis=1), np.empty((0, 2))
-    )
+    moved = np.stack(correction.apply(*centres.T, record.size), axis=1)
+    rival = draw_overlay(hires, record, moved, np.empty((0, 2)), correction.scale)
     panels = [
         drawing.write_title(picture, title)
         for picture, title in ((as_is, "as it is"), (rival, believed["correction"]))
@@ -215,40 +209,40 @@ def draw_beside(
 
 
 def draw_thumbnail(
-    hires: np.ndarray, facts: dict, centres: np.ndarray, dropped: np.ndarray
+    hires: np.ndarray, record: Record, centres: np.ndarray, dropped: np.ndarray
 ) -> np.ndarray:
     """Draw the spots on a small picture of the tissue."""
     small = shrink.shrink(hires, THUMBNAIL)
-    scale = small.shape[1] / facts["geometry"]["width"]
+    scale = small.shape[1] / record.size[0]
     return drawing.draw_spots(
         small,
         centres * scale,
-        facts["geometry"]["radius"] * scale,
-        square=is_square(facts),
+        record.radius * scale,
+        square=is_square(record),
         dropped=dropped * scale,
         strength=0.8,
     )
 
 
-def make_card(facts: dict, spots: Spots, picture: tuple[int, ...]) -> dict:
+def make_card(record: Record, spots: Spots, picture: tuple[int, ...]) -> dict:
     """Return the slide's card for the gallery; unknown numbers are None."""
     return {
-        "slide": facts["slide"],
-        "spots": facts["spots"]["kept"],
-        "dropped": sum(facts["spots"]["dropped"].values()),
-        "genes": facts["expression"]["genes"],
-        "um_per_px": facts["geometry"]["um_per_px"],
-        "tier": facts["geometry"]["tier"],
-        "flags": facts["flags"],
-        "placement": make_placement(facts),
+        "slide": record.slide,
+        "spots": record.spots.kept,
+        "dropped": sum(record.spots.dropped.values()),
+        "genes": record.genes,
+        "um_per_px": record.um_per_px,
+        "tier": record.tier,
+        "flags": record.flags,
+        "placement": make_placement(record),
         "medians": {number.column: median(spots.numbers[number.column]) for number in NUMBERS},
         "picture": [picture[1], picture[0]],
     }
 
 
-def make_placement(facts: dict) -> dict | None:
+def make_placement(record: Record) -> dict | None:
     """Return how the spots lie on the tissue; None if the record does not state it."""
-    found = facts.get("placement")
+    found = record.placement
     if not found:
         return None
     return {
@@ -264,7 +258,7 @@ def median(values: np.ndarray) -> float | None:
     return float(f"{np.median(values):.4g}") if len(values) else None
 
 
-def make_histogram(number: Number, spots: Spots, facts: dict) -> dict:
+def make_histogram(number: Number, spots: Spots, record: Record) -> dict:
     """Count spots by a number, in bins. On a logarithmic scale, zeros are counted separately."""
     section, key = number.option
     values = spots.numbers[number.column]
@@ -286,5 +280,5 @@ def make_histogram(number: Number, spots: Spots, facts: dict) -> dict:
         "unknown": int(len(values) - len(known)),
         "median": median(values),
         "option": f"{section}.{key}",
-        "threshold": facts["parameters"][section][key],
+        "threshold": record.parameters[section][key],
     }

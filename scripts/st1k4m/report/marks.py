@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from st1k4m.formats.record import Record
+from st1k4m.formats.slide_anndata import GENES, PCT_MITO, TISSUE_SHARE, TOTAL_COUNTS
+
 MOST_MARKS = 15_000  # if a slide has more spots, several are joined to a square
 MOST_DROPPED = 2_000  # if there are more dropped spots, every n-th is painted
 GENE_LEVELS, NUMBER_LEVELS, UNKNOWN = 31, 250, 255
@@ -26,10 +29,10 @@ class Number:
 
 
 NUMBERS = (
-    Number("total_counts", "Counts per spot", True, ("expression", "min_counts")),
-    Number("n_genes_by_counts", "Genes per spot", True, ("expression", "min_genes")),
-    Number("pct_counts_mt", "Mitochondrial counts, %", False, ("expression", "max_pct_mito")),
-    Number("tissue_share", "Share of tissue in the square", False, ("tiles", "tissue_threshold")),
+    Number(TOTAL_COUNTS, "Counts per spot", True, ("expression", "min_counts")),
+    Number(GENES, "Genes per spot", True, ("expression", "min_genes")),
+    Number(PCT_MITO, "Mitochondrial counts, %", False, ("expression", "max_pct_mito")),
+    Number(TISSUE_SHARE, "Share of tissue in the square", False, ("tiles", "tissue_threshold")),
 )
 
 
@@ -58,16 +61,16 @@ class Spots:
     labels: tuple[np.ndarray, list[str]] | None
 
 
-def is_square(facts: dict) -> bool:
+def is_square(record: Record) -> bool:
     """Return whether the slide's spots are square bins."""
-    return facts["study"]["tech"] == "VisiumHD"
+    return record.tech == "VisiumHD"
 
 
-def thin_dropped(dropped: np.ndarray, facts: dict) -> dict:
+def thin_dropped(dropped: np.ndarray, record: Record) -> dict:
     """Pack the positions of at most `MOST_DROPPED` dropped spots: every n-th if there are more."""
     step = math.ceil(len(dropped) / MOST_DROPPED) or 1
     thinned = dropped[::step]
-    return {"count": len(dropped), "every": step, "centres": pack_centres(thinned, facts)}
+    return {"count": len(dropped), "every": step, "centres": pack_centres(thinned, record)}
 
 
 def join_spots(spots: Spots) -> tuple[np.ndarray, int]:
@@ -93,7 +96,7 @@ def join_spots(spots: Spots) -> tuple[np.ndarray, int]:
 
 
 def make_marks(
-    spots: Spots, group: np.ndarray, side: int, genes: tuple[list[str], np.ndarray], facts: dict
+    spots: Spots, group: np.ndarray, side: int, genes: tuple[list[str], np.ndarray], record: Record
 ) -> dict:
     """Pack the data that the page paints: one mark per spot or square of spots, and colour layers.
 
@@ -124,8 +127,8 @@ def make_marks(
     return {
         "count": marks,
         "side": side,
-        "square": is_square(facts),
-        "centres": pack_centres(centres, facts),
+        "square": is_square(record),
+        "centres": pack_centres(centres, record),
         "names": pack("\n".join(spots.names).encode()) if side == 1 else None,
         "layers": layers,
         "levels": pack(b"".join(row.tobytes() for row in rows)),
@@ -143,12 +146,12 @@ def levels(values: np.ndarray, log: bool, steps: int, layer: dict) -> np.ndarray
     return np.where(known, np.round(np.where(known, scaled, 0)), UNKNOWN).astype(np.uint8)
 
 
-def pack_centres(centres: np.ndarray, facts: dict) -> str:
+def pack_centres(centres: np.ndarray, record: Record) -> str:
     """Pack positions: all x, then all y, as uint16, in 65535ths of the image's width and height.
 
     Positions outside the image are moved to its edge.
     """
-    size = np.array([facts["geometry"]["width"], facts["geometry"]["height"]])
+    size = np.array(record.size)
     shares = np.clip(centres / size, 0, 1)
     return pack(np.round(shares.T * 65535).astype("<u2").tobytes())
 

@@ -1,4 +1,4 @@
-"""Cut every spot's tile out of the slide image in one pass, and read the store that results.
+"""Cut every spot's tile out of the slide image in one pass.
 
 The image streams through a window of rows just tall enough for one square. A square is cut when its
 last row is in, and written at once to its place: rows of the store follow the AnnData, squares come
@@ -6,34 +6,29 @@ in the order of the image. The pictures of the AnnData come out of the same pass
 """
 
 import contextlib
-import json
 import logging
-import tempfile
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
-import h5py
 import numpy as np
 
+from st1k4m.formats import tile_store
+from st1k4m.formats.slide_anndata import HIRES_SCALE, LOWRES_SCALE
+from st1k4m.formats.spots import SpotTable, read_spots
+from st1k4m.formats.tile_store import Places, TileWriter
 from st1k4m.geometry.facts import FLAGS
 from st1k4m.geometry.placement import examine
-from st1k4m.geometry.spot_table import read_spots
 from st1k4m.image import decode
 from st1k4m.image.shrink import Shrinker
 from st1k4m.image.tissue_mask import tissue_mask
-from st1k4m.run.outputs import atomic
 from st1k4m.run.provenance import Made
 from st1k4m.tiles.squares import Squares, place_squares, tissue_share
-from st1k4m.tiles.store import _RawTiles
 from st1k4m.tiles.window import Window
 
 log = logging.getLogger(__name__)
 
 HIRES, LOWRES = 2000, 600  # longest sides of the pictures, in pixels, as Space Ranger's
-
-_CHUNK_BYTES = 128 * 2**10
 
 
 def cut_tiles(
@@ -81,48 +76,41 @@ def cut_tiles(
     extent = (header.width, header.height)
     table, facts = read_spots(spots)
     squares, dropped = place_squares(slide, table, facts, kept, *extent, options)
-    attributes = {
-        "patch_size_src": squares.side,
-        "patch_size_target": squares.size,
-        "downsample": squares.side / squares.size,
-        "pixel_size": facts["um_per_px"] or np.nan,
-        "name": slide,
-    }
+    places = Places(
+        slide,
+        squares.spots,
+        np.stack([squares.left, squares.top], axis=1),
+        squares.inside,
+        squares.side,
+        squares.size,
+        facts["um_per_px"] or np.nan,
+    )
     bands = decode.Bands(image, header, slide=slide, threads=threads)
     compression = options["compression"] if options["pixels"] else None
 
-    with contextlib.ExitStack() as stack:
-        store = stack.enter_context(atomic(out, made))
-        # where tiles stay as they are cut, each goes to its place at once
-        direct = compression == "none" and not options["drop_off_tissue"]
-        if direct:
-            offset = _write_store(store, squares, attributes, compression)
-            file = stack.enter_context(open(store, "r+b"))
-        else:
-            offset, file = 0, stack.enter_context(tempfile.TemporaryFile(dir=store.parent))
-        raw = _RawTiles(file, offset, squares)
-        pictures = _stream(bands, squares, options, raw, threads)
-        mask = tissue_mask(pictures["lowres"])
+    with tile_store.create(
+        out, places, compression, all_stay=not options["drop_off_tissue"], made=made
+    ) as writer:
+        pictures = _stream(bands, squares, options, writer, threads)
+        mask = tissue_mask(pictures[tile_store.LOWRES])
         tissue = tissue_share(mask, squares, *extent)
         placement, flags = examine(mask, extent, *_centres(table, kept), facts, slide)
-        rows = np.arange(len(squares))
+        keep = None
         if options["drop_off_tissue"]:
-            off = tissue < options["tissue_threshold"]
-            dropped |= dict.fromkeys(squares.spots[off].tolist(), "off_tissue")
-            rows, squares, tissue = rows[~off], squares.select(~off), tissue[~off]
-        if not direct:
-            _write_store(store, squares, attributes, compression, map(raw.read, rows))
+            keep = ~(tissue < options["tissue_threshold"])
+            dropped |= dict.fromkeys(squares.spots[~keep].tolist(), "off_tissue")
+            squares, tissue = squares.select(keep), tissue[keep]
         about = _facts(header, bands.transparent, squares, pictures, options["pixels"], flags)
         about["placement"] = placement
-        _complete_store(store, tissue, pictures, dropped, about)
+        writer.finish(tissue, pictures, dropped, about, keep)
     log.info("cut %d tiles of %d px", len(squares), squares.size)
 
 
 class _WriteBehind:
     """Write one batch of tiles while the next is cut."""
 
-    def __init__(self, raw: _RawTiles) -> None:
-        self._raw = raw
+    def __init__(self, writer: TileWriter) -> None:
+        self._writer = writer
         self._pool = ThreadPoolExecutor(1)
         self._pending = self._pool.submit(int)
 
@@ -131,7 +119,7 @@ class _WriteBehind:
 
     def write(self, rows: np.ndarray, tiles: np.ndarray) -> None:
         self._pending.result()
-        self._pending = self._pool.submit(self._raw.write, rows, tiles)
+        self._pending = self._pool.submit(self._writer.write, rows, tiles)
 
     def __exit__(self, *error: object) -> None:
         self._pool.shutdown()
@@ -140,34 +128,31 @@ class _WriteBehind:
 
 
 def _stream(
-    bands: decode.Bands, squares: Squares, options: dict, raw: _RawTiles, threads: int
+    bands: decode.Bands, squares: Squares, options: dict, writer: TileWriter, threads: int
 ) -> dict[str, np.ndarray]:
     """Pass the image once: write the tiles, and return the pictures."""
     header = bands.header
     shrinker = Shrinker(header.width, header.height, HIRES)
     window = Window(squares, header.width, header.height, options["fill"])
-    with _WriteBehind(raw) if threads > 1 else contextlib.nullcontext(raw) as writer:
+    with _WriteBehind(writer) if threads > 1 else contextlib.nullcontext(writer) as behind:
         for band in bands:
             if options["pixels"]:
                 for rows, tiles in window.feed(band):
-                    writer.write(rows, tiles)
+                    behind.write(rows, tiles)
             shrinker.feed(band)
     hires = shrinker.picture()
     lower = Shrinker(hires.shape[1], hires.shape[0], LOWRES)
     lower.feed(hires)
-    return {"hires": hires, "lowres": lower.picture()}
+    return {tile_store.HIRES: hires, tile_store.LOWRES: lower.picture()}
 
 
-def _centres(table, kept: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def _centres(table: SpotTable, kept: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return x and y of the kept spots that have them; of those in tissue where a file says so."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    rows = pc.is_in(table["spot"], value_set=pa.array(kept, pa.string()))
-    if "selected" in table.column_names and pc.any(pc.and_(rows, table["selected"])).as_py():
-        rows = pc.and_(rows, table["selected"])
-    there = table.filter(rows)
-    return there["x"].to_numpy(), there["y"].to_numpy()
+    wanted = set(kept)
+    rows = np.array([spot in wanted for spot in table.spot], bool)
+    if table.selected is not None and (rows & table.selected).any():
+        rows &= table.selected
+    return table.x[rows], table.y[rows]
 
 
 def _facts(
@@ -195,76 +180,10 @@ def _facts(
         "height": header.height,
         "tiles": len(squares),
         "pixels": pixels,
-        "patch_size_src": squares.side,
-        "patch_size_target": squares.size,
-        "tissue_hires_scalef": max(pictures["hires"].shape[:2]) / longest,
-        "tissue_lowres_scalef": max(pictures["lowres"].shape[:2]) / longest,
+        tile_store.SIDE: squares.side,
+        tile_store.SIZE: squares.size,
+        HIRES_SCALE: max(pictures[tile_store.HIRES].shape[:2]) / longest,
+        LOWRES_SCALE: max(pictures[tile_store.LOWRES].shape[:2]) / longest,
         "flags": list(notes),
         "warnings": list(notes.values()),
     }
-
-
-def _write_store(
-    path: Path,
-    squares: Squares,
-    attributes: dict,
-    compression: str | None,
-    tiles: Iterable[np.ndarray] = (),
-) -> int:
-    """Write a store; without ``compression`` (None) it has no ``img``.
-
-    Returns
-    -------
-    int
-        Where in the file an uncompressed ``img`` begins, so that tiles can be put there later.
-    """
-    names = [spot.encode() for spot in squares.spots]
-    longest = max(map(len, names), default=1)
-    with h5py.File(path, "w") as file:
-        offset = 0
-        if compression:
-            img = _create_img(file, squares, compression)
-            offset = img.id.get_offset() or 0
-            for row, tile in enumerate(tiles):
-                img[row] = tile
-        coords = np.stack([squares.left, squares.top], axis=1)
-        file.create_dataset("coords", data=coords, track_times=False)
-        barcode = np.array(names, f"S{longest}").reshape(-1, 1)
-        file.create_dataset("barcode", data=barcode, track_times=False)
-        file.create_dataset("inside", data=squares.inside, track_times=False)
-        # HEST's readers look for these at `img`, TRIDENT's at `coords`
-        for place in [file, *(file[name] for name in ("img", "coords") if name in file)]:
-            place.attrs.update(attributes)
-    return offset
-
-
-def _create_img(file: h5py.File, squares: Squares, compression: str) -> h5py.Dataset:
-    shape = (len(squares), *squares.tile_shape)
-    if compression != "none" and len(squares):
-        tiles = max(1, min(len(squares), _CHUNK_BYTES // squares.tile_bytes))
-        chunks = (tiles, *squares.tile_shape)
-        return file.create_dataset(
-            "img", shape, np.uint8, chunks=chunks, compression=compression, track_times=False
-        )
-    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    plist.set_layout(h5py.h5d.CONTIGUOUS)
-    plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # so that its place in the file is known
-    plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    plist.set_obj_track_times(False)
-    space = h5py.h5s.create_simple(shape)
-    return h5py.Dataset(h5py.h5d.create(file.id, b"img", h5py.h5t.STD_U8LE, space, plist))
-
-
-def _complete_store(
-    path: Path, tissue: np.ndarray, pictures: dict, dropped: dict[str, str], facts: dict
-) -> None:
-    """Add what only the pass could tell."""
-    columns = {"spot": list(dropped), "reason": list(dropped.values())}
-    with h5py.File(path, "r+") as file:
-        file.create_dataset("tissue", data=tissue, track_times=False)
-        for name, picture in pictures.items():
-            file.create_dataset(f"pictures/{name}", data=picture, track_times=False)
-        for name, values in columns.items():
-            text = np.array(values, h5py.string_dtype())
-            file.create_dataset(f"dropped/{name}", data=text, track_times=False)
-        file.attrs["facts"] = json.dumps(facts)

@@ -1,14 +1,15 @@
 """The tiles of a slide as files in one tar, from its finished tile store."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
-import h5py
 import numpy as np
 
+from st1k4m.formats import tile_store
+from st1k4m.formats.tile_store import TileStore, read_places, read_tissue
 from st1k4m.run.outputs import atomic
 from st1k4m.tiles import archives
-from st1k4m.tiles.store import TileStore
 
 
 def pack_tiles(
@@ -42,26 +43,22 @@ def pack_tiles(
 
 def _samples(store: TileStore) -> Iterator[tuple[str, np.ndarray, dict]]:
     """Give id, tile and description of every tile; what is not known is null."""
-    with h5py.File(store.path) as file:
-        inside, tissue = file["inside"][:], file["tissue"][:]
-        names = ("patch_size_src", "patch_size_target", "downsample", "pixel_size", "name")
-        common = {name: _plain(file.attrs[name]) for name in names}
+    places, tissue = read_places(store.path), read_tissue(store.path)
+    common = {name: _plain(value) for name, value in places.attributes.items()}
     for row, (spot, (left, top)) in enumerate(zip(store.barcodes, store.coords, strict=True)):
         yield (
             spot,
             store[row],
             {
-                "spot": spot,
-                "coords": [int(left), int(top)],
-                "inside": float(inside[row]),
-                "tissue": _plain(tissue[row]),
+                tile_store.SPOT: spot,
+                tile_store.COORDS: [int(left), int(top)],
+                tile_store.INSIDE: float(places.inside[row]),
+                tile_store.TISSUE: _plain(tissue[row].item()),
                 **common,
             },
         )
 
 
-def _plain(value: str | np.generic) -> str | float | None:
+def _plain(value: str | float) -> str | float | None:
     """Return a value as JSON has it; NaN stands for what is not known."""
-    if isinstance(value, str):
-        return value
-    return None if np.isnan(value) else value.item()
+    return None if isinstance(value, float) and math.isnan(value) else value

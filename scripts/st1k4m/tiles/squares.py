@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from st1k4m.errors import SlideError
+from st1k4m.formats.spots import SpotTable
 
 
 @dataclass(frozen=True)
@@ -36,16 +37,6 @@ class Squares:
     def __len__(self) -> int:
         return len(self.spots)
 
-    @property
-    def tile_shape(self) -> tuple[int, int, int]:
-        """Height, width and colours of a tile."""
-        return self.size, self.size, 3
-
-    @property
-    def tile_bytes(self) -> int:
-        """Bytes of a tile."""
-        return self.size * self.size * 3
-
     def select(self, keep: np.ndarray) -> "Squares":
         """Return the squares that the mask ``keep`` leaves."""
         parts = (self.spots[keep], self.left[keep], self.top[keep])
@@ -54,7 +45,7 @@ class Squares:
 
 def place_squares(
     slide: str,
-    table,
+    table: SpotTable,
     facts: dict,
     kept: list[str],
     width: int,
@@ -71,8 +62,7 @@ def place_squares(
     slide
         Name of the slide.
     table, facts
-        What ``align_spots`` found: columns ``spot``, ``x``, ``y``, ``outside``; the ``radius`` in
-        pixels; ``um_per_px``, or None.
+        What ``align_spots`` found: the spots; the ``radius`` in pixels; ``um_per_px``, or None.
     kept
         Ids, in the order of the store. Those outside the image get no square.
     width, height
@@ -93,9 +83,6 @@ def place_squares(
         No micrometres per pixel, though the extent is in micrometres; tiles would be enlarged, and
         that is refused; the square is far larger than the image.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     radius = _radius(slide, facts, options["extent"])
     side = max(1, round(2 * radius))
     if side > 2 * max(width, height):
@@ -111,12 +98,12 @@ def place_squares(
             f"too coarse: tiles of {side} px would be enlarged to {size} px",
             "lower tiles.size, widen tiles.extent, or set tiles.upsample: flag",
         )
-    names = pa.array(kept, pa.string())
-    rows = pc.index_in(names, value_set=table["spot"].combine_chunks()).to_numpy()
-    within = ~table["outside"].to_numpy()[rows]
+    row = {spot: number for number, spot in enumerate(table.spot)}
+    rows = np.array([row[spot] for spot in kept], np.int64)
+    within = ~table.outside[rows]
     rows, names = rows[within], np.array(kept, object)[within]
-    left = np.rint(table["x"].to_numpy()[rows] - radius).astype(np.int64)
-    top = np.rint(table["y"].to_numpy()[rows] - radius).astype(np.int64)
+    left = np.rint(table.x[rows] - radius).astype(np.int64)
+    top = np.rint(table.y[rows] - radius).astype(np.int64)
     across = np.minimum(left + side, width) - np.maximum(left, 0)
     down = np.minimum(top + side, height) - np.maximum(top, 0)
     inside = (across.clip(0) * down.clip(0) / side**2).astype(np.float32)

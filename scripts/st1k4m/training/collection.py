@@ -16,7 +16,7 @@ from st1k4m.training.stores import Store, find_store
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from st1k4m.tiles.store import TileStore
+    from st1k4m.formats.tile_store import TileStore
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ class Collection:
         ValueError
             There is no such slide.
         """
-        from st1k4m.tiles.store import TileStore
+        from st1k4m.formats.tile_store import TileStore
 
         return TileStore(self._file(slide, "tiles", ".h5"))
 

@@ -6,7 +6,6 @@ for the count: 0.6 GB for all 4.3 million spots and 128 genes, a fifth of which 
 
 import contextlib
 import itertools
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,9 @@ import h5py
 import numpy as np
 
 from st1k4m.errors import SlideError
-from st1k4m.formats.texts import read_index, read_texts
+from st1k4m.formats import panel as panel_file
+from st1k4m.formats import slide_anndata
+from st1k4m.formats.slide_anndata import TILE, StoredRows, open_counts, open_x
 from st1k4m.training.stores import OpenStores, Store
 
 TARGETS = ("log1p", "counts", "both")
@@ -139,10 +140,10 @@ def read_panel(path: str | Path, stores: Sequence[Store], target: str, over: str
             )
         rows = _rows_of_pairs(file, spans, stores)
         wanted = over == "all" or target != "log1p"
-        counts = _read_rows(file["layers/counts"], rows, np.int32) if wanted else None
+        counts = _read_rows(open_counts(file), rows, np.int32) if wanted else None
         own = over == "panel" and target != "counts"
-        log1p = _read_rows(file["X"], rows, np.float32) if own else None
-        genes = read_index(file["var"]).tolist()
+        log1p = _read_rows(open_x(file), rows, np.float32) if own else None
+        genes = slide_anndata.read_genes(file).tolist()
         present = _read_present(file, [store.slide for store in stores])
     scale = None
     if over == "all" and target != "counts":
@@ -155,23 +156,22 @@ def read_panel(path: str | Path, stores: Sequence[Store], target: str, over: str
 def read_panel_slides(path: str | Path) -> list[str]:
     """Return the slides of a panel, in its order; errors as of `read_panel`."""
     with _open(Path(path)) as file:
-        return read_texts(file["uns/panel/slides"]).tolist()
+        return panel_file.read_slides(file)
 
 
 def read_slide(path: str | Path, store: Store, target: str) -> Expression:
     """Read all genes of one slide; parameters and errors as of `read_panel`."""
     with _open_slide(Path(path), store) as file:
         rows = _spots_with_tile(file, store)
-        counts = _read_rows(file["layers/counts"], rows, np.int32) if target != "log1p" else None
-        log1p = _read_rows(file["X"], rows, np.float32) if target != "counts" else None
-        return Expression(read_index(file["var"]).tolist(), counts, None, log1p, None)
+        counts = _read_rows(open_counts(file), rows, np.int32) if target != "log1p" else None
+        log1p = _read_rows(open_x(file), rows, np.float32) if target != "counts" else None
+        return Expression(slide_anndata.read_genes(file).tolist(), counts, None, log1p, None)
 
 
 def read_scale(path: str | Path, store: Store) -> np.ndarray:
     """Read what a slide's counts were divided by: (tiles,) float32, total over target."""
-    names = ("obs/total_counts", "uns/normalisation/target_sum", "obs/tile")
     with _told(Path(path), store):
-        totals, target, tile = _read_arrays(path, names)
+        totals, target, tile = slide_anndata.read_totals(path)
     totals = totals[_with_tile(tile, store, path)]
     scale = (totals.astype(np.float32) / target).astype(np.float32)
     scale[scale == 0] = 1  # as scanpy does with spots without counts
@@ -182,9 +182,11 @@ def read_labels(path: str | Path, store: Store) -> list[str]:
     """Read the annotation of the spots that have a tile; empty texts where there is none."""
     with _open_slide(Path(path), store) as file:
         rows = _spots_with_tile(file, store)
-        if "annotation" not in file["obs"]:
-            return [""] * len(rows)
-        return read_texts(file["obs/annotation"])[rows].tolist()
+        labels = slide_anndata.read_labels(file)
+    if labels is None:
+        return [""] * len(rows)
+    codes, names = labels
+    return np.array([*names, ""], object)[codes[rows]].tolist()
 
 
 @contextlib.contextmanager
@@ -220,24 +222,9 @@ def _told(path: Path, store: Store) -> Iterator[None]:
         raise SlideError(store.slide, what, "run the workflow again with this version") from None
 
 
-def _read_arrays(path: str | Path, names: Sequence[str]) -> list[np.ndarray]:
-    """Read small arrays of a file.
-
-    Through h5py's lower level, which takes half the time: it is done for every slide (0.15 s for
-    1,149 of them) before the first batch.
-    """
-    file = h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDONLY)
-    arrays = []
-    for name in names:
-        dataset = h5py.h5d.open(file, name.encode())
-        arrays.append(np.empty(dataset.shape, dataset.dtype))
-        dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, arrays[-1])
-    return arrays
-
-
 def _slide_spans(file: h5py.File, path: Path) -> dict[str, tuple[int, int]]:
     """Return each slide's rows of a panel, first and end, in their order."""
-    codes, names = _read_codes(file["obs/slide"])
+    codes, names = panel_file.read_slide_of_spots(file)
     edges = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)]
     spans = {}
     for begin, end in itertools.pairwise(edges):
@@ -258,7 +245,7 @@ def _rows_of_pairs(
     A panel has a slide's spots in the AnnData's order, and says which have a tile. Whether the
     store is of the same spots is seen by the number of tiles, and the ids of the first and last.
     """
-    tile = file["obs/tile"][:]
+    tile = slide_anndata.read_column(file, TILE)
     rows, expected = [np.empty(0, np.int64)], []
     files = OpenStores(1)
     for store in (store for store in stores if store.tiles):
@@ -269,7 +256,7 @@ def _rows_of_pairs(
         expected += files.read_barcodes(store, np.array([0, store.tiles - 1]))
         rows.append(own)
     ends = np.array([row for own in rows[1:] for row in (own[0], own[-1])], np.int64)
-    found = read_index(file["obs"], np.unique(ends))
+    found = slide_anndata.read_spots(file, np.unique(ends))
     place = np.unique(ends, return_inverse=True)[1]
     for number, store in enumerate(store for store in stores if store.tiles):
         if (
@@ -287,7 +274,7 @@ def _other_spots(file: h5py.File, store: Store) -> SlideError:
 
 def _spots_with_tile(file: h5py.File, store: Store) -> np.ndarray:
     """Return the rows of an AnnData that have a tile, in the order of the tiles."""
-    return _with_tile(file["obs/tile"][:], store, file.filename)
+    return _with_tile(slide_anndata.read_column(file, TILE), store, file.filename)
 
 
 def _with_tile(tile: np.ndarray, store: Store, path: str | Path) -> np.ndarray:
@@ -298,11 +285,11 @@ def _with_tile(tile: np.ndarray, store: Store, path: str | Path) -> np.ndarray:
     return rows
 
 
-def _read_rows(matrix: h5py.Group | h5py.Dataset, rows: np.ndarray, dtype: type) -> Rows:
+def _read_rows(matrix: StoredRows | h5py.Dataset, rows: np.ndarray, dtype: type) -> Rows:
     """Read rows of a matrix, sparse or dense, that lie in few ascending runs."""
-    width = int(matrix.attrs["shape"][1]) if isinstance(matrix, h5py.Group) else matrix.shape[1]
+    width = matrix.shape[1]
     narrow = np.uint16 if width <= 1 << 16 else np.int32
-    read = _sparse_runs if isinstance(matrix, h5py.Group) else _dense_runs
+    read = _sparse_runs if isinstance(matrix, StoredRows) else _dense_runs
     sizes, entries = read(matrix, rows)
     indptr = np.concatenate([[0], np.cumsum(sizes)])
     genes, values = np.empty(indptr[-1], narrow), np.empty(indptr[-1], dtype)
@@ -315,17 +302,15 @@ def _read_rows(matrix: h5py.Group | h5py.Dataset, rows: np.ndarray, dtype: type)
 
 
 def _sparse_runs(
-    matrix: h5py.Group, rows: np.ndarray
+    matrix: StoredRows, rows: np.ndarray
 ) -> tuple[np.ndarray, Iterator[tuple[np.ndarray, np.ndarray]]]:
-    if matrix.attrs.get("encoding-type") != "csr_matrix":
-        raise KeyError(f"{matrix.name} is stored as {matrix.attrs.get('encoding-type')}")
-    indptr = matrix["indptr"][:].astype(np.int64)
+    indptr = matrix.read_ends()
 
     def entries() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for first, end, wanted in _runs(rows):
-            piece = slice(indptr[first], indptr[end])
             kept = np.repeat(wanted, np.diff(indptr[first : end + 1]))
-            yield matrix["indices"][piece][kept], matrix["data"][piece][kept]
+            columns, values = matrix.read(indptr[first], indptr[end])
+            yield columns[kept], values[kept]
 
     return indptr[rows + 1] - indptr[rows], entries()
 
@@ -362,18 +347,10 @@ def _runs(rows: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
 
 def _read_present(file: h5py.File, slides: list[str]) -> np.ndarray:
     """Read which slide measured which gene, (slides, genes) bool."""
-    present = file["varm/present"][:].T.astype(bool)
-    row = {slide: row for row, slide in enumerate(read_texts(file["uns/panel/slides"]))}
+    present = panel_file.read_present(file)
+    row = {slide: row for row, slide in enumerate(panel_file.read_slides(file))}
     nothing = np.zeros(present.shape[1], bool)  # of a slide without spots
     return np.stack([present[row[slide]] if slide in row else nothing for slide in slides])
-
-
-def _read_codes(item: h5py.Group | h5py.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Read a column of texts as (n,) numbers, and the texts they stand for."""
-    if isinstance(item, h5py.Group) and "codes" in item:
-        return item["codes"][:], read_texts(item["categories"])
-    names, codes = np.unique(read_texts(item), return_inverse=True)
-    return codes, names
 
 
 def _first_line(error: BaseException) -> str:

@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from st1k4m.errors import SlideError
+from st1k4m.formats.tile_store import BARCODE, IMG
 
 _MAKE_AGAIN = "run the workflow again, and open the collection again"
 _BUFFERS = 512  # rows in one system call; POSIX allows 1,024
@@ -69,9 +70,9 @@ def find_store(path: str | Path, slide: str) -> Store:
     try:
         # h5py's lower level takes half the time: this is done for every slide
         file = h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDONLY)
-        if not h5py.h5o.exists_by_name(file, b"img"):
+        if not h5py.h5o.exists_by_name(file, IMG.encode()):
             raise KeyError("it holds no tiles, as with tiles.format: none")
-        img, barcode = (h5py.h5d.open(file, name) for name in (b"img", b"barcode"))
+        img, barcode = (h5py.h5d.open(file, name.encode()) for name in (IMG, BARCODE))
         shape, length = img.shape, barcode.dtype.itemsize
         if len(shape) != 4 or shape[1] != shape[2] or barcode.shape != (shape[0], 1):
             raise KeyError(f"img has the shape {shape}, barcode {barcode.shape}")
@@ -181,7 +182,7 @@ class _File:
 
     def read_tiles(self, rows: np.ndarray, out: Sequence[np.ndarray]) -> None:
         if self._store.img is None:
-            self._read_through_h5py("img", rows, out)
+            self._read_through_h5py(IMG, rows, out)
         else:
             buffers = [memoryview(tile).cast("B") for tile in out]
             self._read(self._store.img, self._store.tile_bytes, rows, buffers)
@@ -189,7 +190,7 @@ class _File:
     def read_barcodes(self, rows: np.ndarray) -> list[str]:
         names = np.empty(len(rows), f"S{self._store.barcode_bytes}")
         if self._store.barcode is None:
-            self._read_through_h5py("barcode", rows, names.reshape(-1, 1))
+            self._read_through_h5py(BARCODE, rows, names.reshape(-1, 1))
         else:
             size = self._store.barcode_bytes
             content = memoryview(names).cast("B")
