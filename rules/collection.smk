@@ -208,8 +208,8 @@ rule choose_panel:
 # What all slides together teach about the arrays, and which slides contradict that.
 rule calibrate_arrays:
     input:
-        ledgers=visium_slides("ledger"),
-        records=visium_slides("record"),
+        ledgers=barcoded_slides("ledger"),
+        records=barcoded_slides("record"),
     output:
         arrays=directory("results/collection/arrays"),
     log:

@@ -31,6 +31,7 @@ from st1k4m.run.products import read_origins
 from st1k4m.run.provenance import difference, digest_of, file_identity, parameters_digest
 from st1k4m.run.steps import REVISIONS, SLIDE_STEPS, STEPS
 from st1k4m.source import catalogue, open_dataset, own_layout, selection
+from st1k4m.technologies import technology
 
 
 def beside_snakefile(path):
@@ -139,7 +140,7 @@ def options(section):
     def find(wildcards):
         tech = CATALOGUE.slides[wildcards.slide].tech
         found = settings.options(config, section, tech)
-        if "barcodes" in found and tech != "Visium":  # other ids state their positions themselves
+        if "barcodes" in found and not technology(tech).barcoded:  # ids state their positions
             found = found | {"barcodes": None}
         # The tables' rows that concern the slide are params of their own.
         return {name: found[name] for name in found if name not in ("table", "overrides")}
@@ -155,7 +156,7 @@ def geometry_rows(wildcards):
 
 def barcode_tables(wildcards):
     """What the tables of barcodes hold, as a param: a slide that they place follows a change."""
-    return BARCODES if CATALOGUE.slides[wildcards.slide].tech == "Visium" else ""
+    return BARCODES if technology(CATALOGUE.slides[wildcards.slide].tech).barcoded else ""
 
 
 def override(wildcards):
@@ -230,9 +231,9 @@ def image_is_here(wildcards):
     return source("image")(wildcards)
 
 
-def visium_slides(product):
-    """A product of every selected Visium slide."""
-    chosen = [slide for slide in SLIDES if CATALOGUE.slides[slide].tech == "Visium"]
+def barcoded_slides(product):
+    """A product of every selected slide whose spot ids are barcodes."""
+    chosen = [slide for slide in SLIDES if technology(CATALOGUE.slides[slide].tech).barcoded]
     return expand(STEPS["build_anndata"].makes[product], slide=chosen)
 
 

@@ -1,4 +1,4 @@
-"""What the dataset calls things: technologies, kinds of files, names of slides."""
+"""What the dataset calls things: kinds of files, names of slides."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,6 @@ SLIDE_NAME = rf"[^{_NOT_IN_NAMES}.\-][^{_NOT_IN_NAMES}]*"
 #: Leaves room for suffixes within the 255 bytes that file systems give a name.
 LONGEST_NAME = 200
 
-TECHS = ("ST", "Visium", "VisiumHD")
 #: kind of file: (its folder in the dataset, what follows the slide's name)
 KINDS = {
     "image": ("image", ".png"),

@@ -24,6 +24,7 @@ import numpy as np
 from st1k4m.geometry.barcodes import bases_of
 from st1k4m.geometry.correction import Correction
 from st1k4m.run.outputs import write_text
+from st1k4m.technologies import technology
 
 log = logging.getLogger(__name__)
 
@@ -142,11 +143,11 @@ def calibrate_arrays(
 
 
 def read_slide(ledger: str | Path, record: str | Path) -> SlideArray | None:
-    """Read what a slide says of its array; None where its barcodes are not Visium's."""
+    """Read what a slide says of its array; None where its ids are not barcodes."""
     import pyarrow.parquet as pq
 
     facts = json.loads(Path(record).read_text(encoding="utf-8"))
-    if facts["study"].get("tech") != "Visium":
+    if not technology(facts["study"].get("tech", "")).barcoded:
         return None
     with open(ledger, "rb") as file:
         table = pq.ParquetFile(file).read(["barcode", "array_row", "array_col"])

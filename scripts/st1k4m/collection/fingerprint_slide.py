@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 
 from st1k4m.collection.fingerprint import PICTURE, Fingerprint, write_fingerprint
 from st1k4m.run.provenance import Made
+from st1k4m.technologies import TECHNOLOGIES
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +30,8 @@ SMALLEST_FRAME = 32
 
 #: Columns of the spots: total counts, and number of genes.
 QC = ("total_counts", "n_genes_by_counts")
-#: What identifies a spot, whatever was put before it and behind it: the barcode of a Visium array,
-#: column x row of an ST array, a bin of VisiumHD.
-_BARCODE = re.compile(r"([ACGT]{12,})(?:-\d+)?$|(\d+x\d+)$|(s_\d+u[mu]_\d+_\d+)(?:-\d+)?$")
+#: What identifies a spot, whatever was put before it and behind it.
+_BARCODE = re.compile("|".join(row.bare_id for row in TECHNOLOGIES.values()))
 
 
 def fingerprint_slide(

@@ -7,26 +7,33 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from st1k4m.technologies import ST, VISIUM, VISIUM_HD, Technology
+
 
 @dataclass(frozen=True)
 class Array:
-    """A spatial array: its lattice and its sizes in micrometres.
+    """A spatial array: its technology, its lattice and its sizes in micrometres.
 
-    ``cut_um`` is twice the radius in the coordinate file. For Visium that is the theoretical
+    Stated apart from ``config/geometry.tsv``, which tests hold to what is laid here. ``depth`` is
+    the expected number of counts a gene in a spot, ``digits`` those of a coordinate behind the
+    point in the published files (None for all). ``cut_um`` is twice the radius in the coordinate file. For Visium that is the theoretical
     65 um spot of Space Ranger's ``spot_diameter_fullres``, not the printed 55 um.
     """
 
+    tech: Technology
     lattice: str
     pitch_um: float
     cut_um: float
     jitter: float = 0.0
+    digits: int | None = None
+    depth: float = 0.8
 
 
 ARRAYS = {
-    "ST": Array("square", 200.0, 100.0, jitter=0.03),
-    "ST2K": Array("staggered", 150.0, 110.0, jitter=0.03),
-    "Visium": Array("hexagonal", 100.0, 65.0),
-    "VisiumHD": Array("square", 8.0, 8.0),
+    ST.name: Array(ST, "square", 200.0, 100.0, jitter=0.03, digits=2),
+    "ST2K": Array(ST, "staggered", 150.0, 110.0, jitter=0.03, digits=2),
+    VISIUM.name: Array(VISIUM, "hexagonal", 100.0, 65.0, digits=0),
+    VISIUM_HD.name: Array(VISIUM_HD, "square", 8.0, 8.0, depth=0.2),
 }
 
 
@@ -117,8 +124,7 @@ def lay_spots(
         step = np.array([1.0, 1.0]) / np.sqrt(2)
     else:
         step = np.array([1.0, 1.0])
-    # In VisiumHD's files the columns run from right to left in the image.
-    along_x = -col if array == "VisiumHD" else col
+    along_x = int(kind.tech.directions[0][0]) * col
     pitch = kind.pitch_um / um_per_px
     turn = np.deg2rad(rotation)
     turned = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])

@@ -21,6 +21,7 @@ from st1k4m.errors import SlideError
 from st1k4m.export.names import element_name, renamed
 from st1k4m.run import outputs
 from st1k4m.run.provenance import KEY, Made
+from st1k4m.technologies import technology
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -38,9 +39,6 @@ MICRONS = "microns"
 
 REGION, INSTANCE = "region", "spot_id"
 """Columns of the table: a spot's element and its number there, as in spatialdata-io."""
-
-BINNED = ("VisiumHD",)
-"""Technologies whose spots are square bins that touch; the others' spots are circles."""
 
 
 @dataclass(frozen=True)
@@ -326,7 +324,7 @@ def _spots(table: "AnnData", diameter: float, record: dict, frame: Frame) -> "Ge
     centres = np.asarray(table.obsm["spatial"], np.float64)
     index = pd.RangeIndex(table.n_obs, name=INSTANCE)
     systems = _systems_of_shapes(frame)
-    if record["study"]["tech"] in BINNED:
+    if technology(record["study"]["tech"]).binned:
         return _squares(centres - diameter / 2, diameter, index, systems)
     return ShapesModel.parse(
         centres, geometry=0, radius=diameter / 2, index=pd.Index(index), transformations=systems
@@ -421,7 +419,7 @@ def _attributes(
         "cell_segmentation_image": tissue,
         "tissue_segmentation_image": tissue,
     }
-    if tables and record["study"]["tech"] in BINNED:
+    if tables and technology(record["study"]["tech"]).binned:
         attributes["bins_table"] = "table"
     return attributes
 

@@ -25,6 +25,7 @@ from st1k4m.geometry.placement import RESOLUTION, TissueMap
 from st1k4m.geometry.spot_table import write_spots
 from st1k4m.geometry.verdict import Verdict, judge
 from st1k4m.run.provenance import Made
+from st1k4m.technologies import technology
 
 log = logging.getLogger(__name__)
 
@@ -195,7 +196,7 @@ def _read(
     ids, unplaced = own.ids if own else None, ""
     if ids is None:
         ids = read_positions(barcodes)
-    if ids is None and options.barcodes and tech == "Visium":
+    if ids is None and options.barcodes and technology(tech).barcoded:
         ids, unplaced = find_positions(barcodes, read_tables(options.barcodes))
     judged = own.selected if own and own.selected.any() else np.ones(len(barcodes), bool)
     return Inputs(spots, barcodes, ids, unplaced, judged, size, header.format, own)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from st1k4m.technologies import technology
+
 MOST_MARKS = 15_000  # spots painted one by one; more are joined to squares of several
 MOST_DROPPED = 2_000  # dropped spots painted; of more, every n-th
 GENE_LEVELS, NUMBER_LEVELS, UNKNOWN = 31, 250, 255
@@ -60,7 +62,7 @@ class Spots:
 
 def is_square(facts: dict) -> bool:
     """Whether the slide's spots are square bins."""
-    return facts["study"]["tech"] == "VisiumHD"
+    return technology(facts["study"]["tech"]).binned
 
 
 def thin_dropped(dropped: np.ndarray, facts: dict) -> dict:

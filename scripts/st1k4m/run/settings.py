@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import yaml
 from jsonschema import Draft202012Validator
 
-from st1k4m.dataset import TECHS
 from st1k4m.errors import ConfigError
+from st1k4m.technologies import TECHS
 
 OVERRIDE_COLUMNS = ("slide", "swap", "scale", "flip", "shift_x", "shift_y")
 LENGTHS = ("pitch_um", "spot_um", "drawn_um")
@@ -65,11 +65,15 @@ def check(config: dict[str, Any], schema_path: str | Path) -> list[Fault]:
         Each says what was found and what would be right. Empty if all is well.
     """
     errors = _validator(schema_path).iter_errors(config)
-    return [
+    faults = [
         Fault(str(error.absolute_path[0]) if error.absolute_path else "", sentence)
         for error in sorted(errors, key=lambda error: [str(part) for part in error.path])
         for sentence in _sentences(error)
     ]
+    named = config.get("technologies")
+    unknown = [str(key) for key in named if key not in TECHS] if isinstance(named, dict) else []
+    sentences = [_unknown_key("technologies", key, list(TECHS)) for key in unknown]
+    return faults + [Fault("technologies", sentence) for sentence in sentences]
 
 
 def options(config: dict[str, Any], section: str, tech: str) -> dict[str, Any]:

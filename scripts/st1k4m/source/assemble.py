@@ -3,9 +3,10 @@
 from collections import Counter, defaultdict
 from typing import NamedTuple
 
-from st1k4m.dataset import KINDS, TECHS, check_name
+from st1k4m.dataset import KINDS, check_name
 from st1k4m.source.catalogue import CODES, Catalogue, Slide
 from st1k4m.source.meta_table import META_COLUMNS, collapse_blanks, read_table
+from st1k4m.technologies import TECHS
 
 #: Bytes that one cell of a dense count file can take with its comma, on average over a file:
 #: `0,` is the least; the published files stay below 5 (zeros printed `0.0`).

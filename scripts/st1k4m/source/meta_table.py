@@ -5,8 +5,9 @@ import io
 import re
 from collections.abc import Iterable
 
-from st1k4m.dataset import TECHS, check_name
+from st1k4m.dataset import check_name
 from st1k4m.errors import CatalogueError
+from st1k4m.technologies import TECHS
 
 #: The published tables, better first.
 META_TABLES = ("meta/meta_all_gene02122025.csv", "meta/meta_all_gene.csv")

@@ -15,16 +15,12 @@ from st1k4m.source.catalogue import Catalogue, Slide
 from st1k4m.source.own_layout import Recognised
 from st1k4m.source.own_slides import recognise
 from st1k4m.source.own_table import COLUMNS, read_table
+from st1k4m.technologies import TECHNOLOGIES, TECHS
 
 log = logging.getLogger(__name__)
 
 #: HEST-1k's words for technologies, in lower case, and ours.
-HEST_TECHS = {
-    "visium": "Visium",
-    "spatial transcriptomics": "ST",
-    "st": "ST",
-    "visium hd": "VisiumHD",
-}
+HEST_TECHS = {word: row.name for row in TECHNOLOGIES.values() for word in row.hest}
 HEST_SPECIES = {"homo sapiens": "human", "mus musculus": "mouse"}
 
 
@@ -149,7 +145,7 @@ def from_hest(folder: str | os.PathLike) -> Catalogue:
     if without:
         notes.append(f"{without} samples have no row in {table}")
     if not slides:
-        raise CatalogueError(f"{folder} holds no sample of ST, Visium or Visium HD")
+        raise CatalogueError(f"{folder} holds no sample of {', '.join(TECHS)}")
     return Catalogue(folder, "", slides, notes)
 
 
