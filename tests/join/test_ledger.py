@@ -4,8 +4,9 @@ import math
 
 import pyarrow as pa
 import pytest
+from st1k4m.codes import REASONS
 from st1k4m.join import build_anndata
-from st1k4m.join.ledger import REASONS, make_ledger
+from st1k4m.join.ledger import make_ledger
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from st1k4m import codes
 from st1k4m.run.failures import read_failure
 from st1k4m.run.outputs import remove, write_text
 from st1k4m.run.products import read_made, read_origins
@@ -47,10 +48,6 @@ COLUMNS = (
     "anndata",
     "tiles",
 )
-STATES = ("done", "failed", "excluded", "not_selected")
-#: Why a slide that was selected is not done: its data or options, something else that went wrong in
-#: its job, or a run that ended before the slide's turn.
-CAUSES = ("bad_data", "error", "not_reached")
 #: Failed slides that the terminal names.
 NAMED = 20
 
@@ -69,7 +66,7 @@ def build_manifest(
     catalogue_path
         The catalogue.
     status
-        Per slide ``(selected | excluded | not_selected, reason)``, as ``selection.select`` gives.
+        Per slide one of `codes.SELECTIONS` and the reason, as ``selection.select`` gives.
     manifest
         Where to write the table: tab-separated, one line a slide of the catalogue, :data:`COLUMNS`.
     summary
@@ -103,7 +100,7 @@ def write_citations(
 
     Empty but for a comment where the dataset has no bibliography, as a folder may.
     """
-    pmids = [row.pmid for name, row in slides.slides.items() if status[name][0] == "selected"]
+    pmids = [row.pmid for name, row in slides.slides.items() if status[name][0] == codes.SELECTED]
     bib = ""
     for path in slides.bibs:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -128,13 +125,13 @@ def summarise(slides: catalogue.Catalogue, rows: list[dict]) -> dict:
         that are done): ``slides``, ``pairs``, ``tech``, ``species``, ``tissue``; the last three
         give slides and pairs by value.
     """
-    chosen = [row for row in rows if row["status"] in ("done", "failed")]
-    done = [row for row in rows if row["status"] == "done"]
+    chosen = [row for row in rows if row["status"] in (codes.DONE, codes.FAILED)]
+    done = [row for row in rows if row["status"] == codes.DONE]
     states = Counter(row["status"] for row in rows)
     return {
         "dataset": slides.dataset,
         "revision": slides.revision,
-        "states": {state: states[state] for state in STATES},
+        "states": {state: states[state] for state in codes.STATUSES},
         "declared": _totals(rows, "spots_declared"),
         "selected": _totals(chosen, "spots_declared"),
         "found": _totals(done, "spots_kept"),
@@ -158,11 +155,11 @@ def describe(
         Whether the run failed, so that ``failed.yaml`` was written.
     """
     states = Counter(row["status"] for row in rows)
-    wrong = [row for row in rows if row["status"] == "failed"]
-    unfinished = sum(row["cause"] == "not_reached" for row in wrong)
+    wrong = [row for row in rows if row["status"] == codes.FAILED]
+    unfinished = sum(row["cause"] == codes.NOT_REACHED for row in wrong)
     if not failed:  # a run of some targets alone: what it did not build is no failure
-        wrong = [row for row in wrong if row["cause"] != "not_reached"]
-    wrong.sort(key=lambda row: row["cause"] == "not_reached")  # those are named last
+        wrong = [row for row in wrong if row["cause"] != codes.NOT_REACHED]
+    wrong.sort(key=lambda row: row["cause"] == codes.NOT_REACHED)  # those are named last
     lines = [
         f"  FAILED {row['slide']} at {row['stage']}: {row['reason']}\n"
         f"    what to do: {row['hint']}\n"
@@ -171,10 +168,10 @@ def describe(
     ]
     if len(wrong) > NAMED:
         lines.append(f"  ... and {len(wrong) - NAMED} more")
-    counts = {state: f"{states[state]} {state.replace('_', ' ')}" for state in STATES}
-    counts["failed"] = f"{len(wrong)} failed"
+    counts = {state: f"{states[state]} {state.replace('_', ' ')}" for state in codes.STATUSES}
+    counts[codes.FAILED] = f"{len(wrong)} failed"
     if unfinished:
-        counts["failed"] += f" ({unfinished} of them not finished)" if failed else ""
+        counts[codes.FAILED] += f" ({unfinished} of them not finished)" if failed else ""
         counts |= {} if failed else {"unfinished": f"{unfinished} not built whole"}
     if failed and len(wrong) > unfinished:
         lines.append(f"To go on without the failed slides, add --configfile {results}/failed.yaml")
@@ -196,7 +193,7 @@ def write_failed(rows: list[dict[str, Any]], out: str | Path) -> None:
     failed = {
         row["slide"]: f"{row['stage']}: {_cell(row['reason'])}"
         for row in rows
-        if row["status"] == "failed" and row["cause"] != "not_reached"
+        if row["status"] == codes.FAILED and row["cause"] != codes.NOT_REACHED
     }
     if not failed:
         Path(out).unlink(missing_ok=True)
@@ -248,7 +245,7 @@ def _row(slide: catalogue.Slide, state: str, reason: str) -> dict:
         "spots_declared": slide.spots,
         "genes_declared": slide.genes,
     }
-    return row | _outcome(slide.slide) if state == "selected" else row
+    return row | _outcome(slide.slide) if state == codes.SELECTED else row
 
 
 def _outcome(slide: str) -> dict[str, Any]:
@@ -257,18 +254,18 @@ def _outcome(slide: str) -> dict[str, Any]:
     Only what is below ``results/`` decides whether it is done: ``work/`` may be removed.
     """
     if failure := read_failure(slide):
-        cause = "bad_data" if failure["final"] else "error"
-        return {"status": "failed", "cause": cause} | {
+        cause = codes.BAD_DATA if failure["final"] else codes.ERROR
+        return {"status": codes.FAILED, "cause": cause} | {
             key: failure[key] for key in ("stage", "reason", "hint")
         }
     for step, products in PRODUCTS.items():
         wanted = [path.format(slide=slide) for path in products if path.startswith("results/")]
         if not SLIDE_STEPS[step].optional and not all(map(os.path.exists, wanted)):
             return {
-                "status": "failed",
-                "cause": "not_reached",
+                "status": codes.FAILED,
+                "cause": codes.NOT_REACHED,
                 "stage": _reached(slide, step),
-                "reason": "not finished: the run ended, or the job was killed, before this step",
+                "reason": f"not finished: {codes.CAUSES[codes.NOT_REACHED]}",
                 "hint": f"run the same command again; if it stays, read logs/{step}/{slide}.log",
             }
     try:
@@ -287,7 +284,7 @@ def _outcome(slide: str) -> dict[str, Any]:
             return _wrong_product(path, f"it cannot be opened ({escape(str(error))})")
         if made != origins.get(step):
             return _wrong_product(path, "it does not belong to the slide's record")
-    return {"status": "done", "reason": ""} | found
+    return {"status": codes.DONE, "reason": ""} | found
 
 
 def _reached(slide: str, step: str) -> str:
@@ -303,8 +300,8 @@ def _reached(slide: str, step: str) -> str:
 
 def _wrong_product(path: str, why: str) -> dict[str, Any]:
     return {
-        "status": "failed",
-        "cause": "error",
+        "status": codes.FAILED,
+        "cause": codes.ERROR,
         "stage": "build_anndata",
         "reason": f"{path}: {why}",
         "hint": f"remove {path} and run the same command again",

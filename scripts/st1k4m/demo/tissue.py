@@ -14,10 +14,11 @@ from st1k4m.technologies import ST, VISIUM, VISIUM_HD, Technology
 class Array:
     """A spatial array: its technology, its lattice and its sizes in micrometres.
 
-    Stated apart from ``config/geometry.tsv``, which tests hold to what is laid here. ``depth`` is
-    the expected number of counts a gene in a spot, ``digits`` those of a coordinate behind the
-    point in the published files (None for all). ``cut_um`` is twice the radius in the coordinate file. For Visium that is the theoretical
-    65 um spot of Space Ranger's ``spot_diameter_fullres``, not the printed 55 um.
+    Stated apart from ``config/geometry.tsv``, so that what is found with that table can be compared
+    with what was laid. ``cut_um`` is twice the radius in the coordinate file: for Visium that is
+    the theoretical 65 um spot of Space Ranger's ``spot_diameter_fullres``, not the printed 55 um.
+    ``digits`` is how many a coordinate has behind the point in the published files, None for all;
+    ``depth`` how many counts are expected in a spot for each gene.
     """
 
     tech: Technology

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
+from st1k4m import codes
 from st1k4m.collection.tables import read_table
 from st1k4m.errors import SlideError
 from st1k4m.export.names import element_name, renamed
@@ -254,7 +255,7 @@ def micrometres_per_pixel(record: dict) -> tuple[float, float] | None:
     the image's pixels are not square.
     """
     geometry = record["geometry"]
-    if "squeezed" in record["flags"]:
+    if codes.SQUEEZED in record["flags"]:
         x, y = geometry["um_per_px_xy"]
         return float(x), float(y)
     return (float(geometry["um_per_px"]),) * 2 if geometry.get("um_per_px") else None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from st1k4m import codes
 from st1k4m.errors import SlideError
 from st1k4m.run.outputs import atomic
 from st1k4m.run.provenance import Made
@@ -111,8 +112,8 @@ def count_expression(
         )
     mitochondrial, rule = find_mitochondrial(table.genes, species)
     reasons = _judge_spots(table.matrix, mitochondrial, options)
-    reasons[[spot in off_tissue for spot in table.spots]] = "not_in_tissue"
-    reasons[~shared] = "no_coordinates"
+    reasons[[spot in off_tissue for spot in table.spots]] = codes.NOT_IN_TISSUE
+    reasons[~shared] = codes.NO_COORDINATES
     _refuse_overfiltered(slide, reasons)
     kept = reasons == ""
     facts = {
@@ -237,17 +238,17 @@ def _judge_spots(matrix: "csr_matrix", mitochondrial: np.ndarray, options: dict)
     of_mitochondrial = np.ravel(matrix[:, mitochondrial].sum(axis=1))
     reasons = np.full(len(genes), "", object)
     if options["max_pct_mito"] is not None and mitochondrial.any():
-        reasons[of_mitochondrial > totals * options["max_pct_mito"] / 100] = "high_mito"
-    reasons[totals < options["min_counts"]] = "few_counts"
-    reasons[genes < options["min_genes"]] = "few_genes"
-    reasons[(genes == 0) & (reasons != "")] = "no_genes"
+        reasons[of_mitochondrial > totals * options["max_pct_mito"] / 100] = codes.HIGH_MITO
+    reasons[totals < options["min_counts"]] = codes.FEW_COUNTS
+    reasons[genes < options["min_genes"]] = codes.FEW_GENES
+    reasons[(genes == 0) & (reasons != "")] = codes.NO_GENES
     return reasons
 
 
 def _refuse_overfiltered(slide: str, reasons: np.ndarray) -> None:
     """Refuse filters that leave no spot though some have counts."""
-    often = Counter(reasons[reasons != "no_coordinates"])
-    if "" in often or set(often) == {"no_genes"}:
+    often = Counter(reasons[reasons != codes.NO_COORDINATES])
+    if "" in often or set(often) == {codes.NO_GENES}:
         return
     told = ", ".join(f"{reason} {count:,}" for reason, count in sorted(often.items()))
     raise SlideError(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from st1k4m import codes
 from st1k4m.errors import SlideError
 from st1k4m.geometry import placement
 from st1k4m.geometry.arrays import Array, Measured, measure, misfit, read_arrays
@@ -18,7 +19,7 @@ from st1k4m.geometry.barcodes import ArrayIds, find_positions, read_positions, r
 from st1k4m.geometry.clues import Clues, collect_clues
 from st1k4m.geometry.coordinates import Coordinates, read_coordinates
 from st1k4m.geometry.correction import Correction, outside, override_row, read_override
-from st1k4m.geometry.facts import FLAGS, describe
+from st1k4m.geometry.facts import describe
 from st1k4m.geometry.options import AlignOptions
 from st1k4m.geometry.own_positions import OwnSpots, find_contradiction, read_own_spots
 from st1k4m.geometry.placement import RESOLUTION, TissueMap
@@ -28,8 +29,6 @@ from st1k4m.run.provenance import Made
 from st1k4m.technologies import technology
 
 log = logging.getLogger(__name__)
-
-__all__ = ["FLAGS", "align_spots"]
 
 # Where files in archives are unpacked for a moment, below the working directory.
 UNPACKED = "work/unpacked"
@@ -205,7 +204,7 @@ def _read(
 def _state(override: dict, slide: str) -> Verdict:
     """Return the verdict that the user states."""
     correction = read_override(override, slide)
-    return Verdict(correction, "stated in the overrides", flags={"override": str(correction)})
+    return Verdict(correction, "stated in the overrides", flags={codes.OVERRIDE: str(correction)})
 
 
 def _look(
@@ -234,12 +233,12 @@ def _settle(verdict: Verdict, auto_correct: bool) -> Verdict:
         return verdict
     sentence = f"{verdict.correction}: {verdict.why}"
     if auto_correct:
-        return replace(verdict, flags=verdict.flags | {"corrected": sentence})
+        return replace(verdict, flags=verdict.flags | {codes.CORRECTED: sentence})
     return replace(
         verdict,
         correction=None,
         candidates=((verdict.correction, verdict.why),),
-        flags=verdict.flags | {"correction_proposed": sentence},
+        flags=verdict.flags | {codes.CORRECTION_PROPOSED: sentence},
     )
 
 

@@ -24,9 +24,9 @@ COLUMNS = ("barcode", "array_row", "array_col")
 class ArrayIds:
     """Array positions of spots that are known without their centres.
 
-    ``row`` and ``col`` are int32, -1 where unknown; ``bin_um`` is the side of a bin, None
-    where spots are discs. ``source`` says what states them: ``ids`` (the barcodes themselves) or ``barcodes``
-    (a table of barcodes).
+    ``row`` and ``col`` are int32, -1 where unknown; ``bin_um`` is the side of a bin, None where
+    spots are discs. ``source`` says what states them: ``ids`` (the barcodes themselves) or
+    ``barcodes`` (a table of barcodes).
     """
 
     row: np.ndarray

@@ -96,8 +96,8 @@ def collect_clues(
         return Clues(**clues)
     if misfit(spots.r[0], measured) > np.log(RESOLUTION):
         clues["radius_scale"] = float(2 * spots.r[0] / measured.diameters()[-1])
-    # Barcodes state no positions: those are of Space Ranger's own file, which states them and pixels
-    # together, whichever way round they lie.
+    # Barcodes state no positions. Where they are known all the same, Space Ranger's own file states
+    # them together with the pixels, whichever way round they lie.
     stated_together = technology(tech).barcoded and measured.known_by == "ids"
     directions = technology(tech).directions
     if measured.known_by and directions and not stated_together:

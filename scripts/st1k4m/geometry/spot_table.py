@@ -30,7 +30,7 @@ def read_spots(path: str | Path):
         of the image, ``spot_diameter_fullres``; ``correction`` (what was applied and why, or None),
         ``candidates``; ``orientation`` (what excludes a mirror image: ``ids``, ``barcodes``,
         ``tissue``, ``override``, or ``unknown``); ``looked`` (why the image was decoded, or empty),
-        ``on_tissue`` (share of the spots, None if unknown); ``flags`` (codes, see ``FLAGS``) and
+        ``on_tissue`` (share of the spots, None if unknown); ``flags`` (of `codes.FLAGS`) and
         ``warnings`` (a sentence a flag).
     """
     import pyarrow.parquet as pq

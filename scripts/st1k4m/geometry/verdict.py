@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from st1k4m import codes
 from st1k4m.geometry.clues import Clues
 from st1k4m.geometry.correction import (
     FLIP_X,
@@ -183,9 +184,9 @@ def judge(
         verdict = _choose_blind([replace(s, there=None) for s in scores], clues)
     flags = dict(verdict.flags)
     if not speaks and (before is None or clues.doubts()):
-        flags["featureless_image"] = ""
+        flags[codes.FEATURELESS_IMAGE] = ""
     if clues.in_corner and verdict.on_tissue is None and not verdict.correction:
-        flags["in_corner"] = "if they are those of another resolution, a factor is missing"
+        flags[codes.IN_CORNER] = "if they are those of another resolution, a factor is missing"
     candidates = (*verdict.candidates, *_largest(x, y, size, clues, verdict, corrections))
     return replace(verdict, looked=looked, flags=flags, candidates=candidates)
 
@@ -345,9 +346,9 @@ def _choose(before: Placement, scores: list[Score], clues: Clues) -> Verdict:
         return replace(kept, correction=agreed.correction, why=_TWO_CLUES, flags=doubts)
     told, flags = _tell_orientation(before, ranked, clues)
     if clear:
-        flags = {"correction_proposed": f"{best.correction}: {gain}"} | flags
+        flags = {codes.CORRECTION_PROPOSED: f"{best.correction}: {gain}"} | flags
     if before.on_tissue < OFF_TISSUE:
-        flags["off_tissue"] = f"only {before.on_tissue:.0%} of the spots lie on tissue"
+        flags[codes.OFF_TISSUE] = f"only {before.on_tissue:.0%} of the spots lie on tissue"
     return replace(kept, told_by_tissue=told, flags=flags)
 
 
@@ -364,7 +365,7 @@ def _choose_blind(scores: list[Score], clues: Clues) -> Verdict:
     if agreed and clues.leaves:
         return replace(kept, correction=agreed.correction, why=_TWO_CLUES, flags=doubts)
     if clues.mirrored or clues.turned or clues.rotated:
-        return replace(kept, flags={"orientation_unsure": _unusual(clues)})
+        return replace(kept, flags={codes.ORIENTATION_UNSURE: _unusual(clues)})
     return kept
 
 
@@ -413,7 +414,7 @@ def _agreed(scores: list[Score], clues: Clues) -> tuple[Score | None, dict[str, 
     ]
     if not others:
         return plain, {}
-    return plain, {"orientation_unsure": f"instead it could be: {'; '.join(others)}"}
+    return plain, {codes.ORIENTATION_UNSURE: f"instead it could be: {'; '.join(others)}"}
 
 
 def _tell_orientation(
@@ -423,10 +424,10 @@ def _tell_orientation(
     turns = [score for score in ranked if score.correction in SYMMETRIES]
     told = bool(turns) and turns[0].likeness < before.likeness - RIVAL
     if (clues.mirrored or clues.turned or clues.rotated) and not told:
-        return told, {"orientation_unsure": _unusual(clues)}
+        return told, {codes.ORIENTATION_UNSURE: _unusual(clues)}
     if turns and turns[0].likeness > before.likeness + RIVAL:
         sentence = f"to {turns[0].correction} would fit the tissue better"
-        return told, {"orientation_unsure": sentence}
+        return told, {codes.ORIENTATION_UNSURE: sentence}
     return told, {}
 
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from st1k4m import codes
 from st1k4m.expression.spot_names import read_spot_names
 from st1k4m.formats.texts import read_index, read_texts
 from st1k4m.geometry.spot_table import read_spots
@@ -123,7 +124,7 @@ def _count_labels(account: pa.Table, labels: dict[str, str]) -> dict[str, list]:
 
     Two lists and not a dict: a label is the dataset's text, and no key of an HDF5 group.
     """
-    kept = account["spot"].filter(pc.equal(account["status"], "kept")).to_pylist()
+    kept = account["spot"].filter(pc.equal(account["status"], codes.KEPT)).to_pylist()
     found = Counter(labels[spot] for spot in kept if spot in labels)
     return {"label": sorted(found), "spots": [found[label] for label in sorted(found)]}
 
@@ -137,7 +138,7 @@ def _tell_unmatched(labels: dict[str, str], record: dict) -> None:
     log.warning(warning)
     record["warnings"].append(warning)
     if not found:
-        record["flags"] = sorted([*record["flags"], "annotation_unmatched"])
+        record["flags"] = sorted([*record["flags"], codes.ANNOTATION_UNMATCHED])
 
 
 @contextlib.contextmanager
@@ -149,7 +150,7 @@ def _expression_of_kept(
     Usually that is the file as it is. Where spots have no place in the image, the rest is
     normalised without them, so that X, medians and variable genes are those of the AnnData's spots.
     """
-    kept = set(account["spot"].filter(pc.equal(account["status"], "kept")).to_pylist())
+    kept = set(account["spot"].filter(pc.equal(account["status"], codes.KEPT)).to_pylist())
     keep = np.array([spot in kept for spot in names], bool)
     if keep.all():
         yield Path(expression)

@@ -6,21 +6,8 @@ from collections import Counter
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from st1k4m import codes
 from st1k4m.errors import SlideError
-
-REASONS = (
-    "no_counts",
-    "no_coordinates",
-    "not_in_tissue",
-    "no_genes",
-    "few_genes",
-    "few_counts",
-    "high_mito",
-    "outside_image",
-    "partly_outside_image",
-    "off_tissue",
-)
-"""Why a spot of either file is not in the AnnData."""
 
 
 def make_ledger(
@@ -51,18 +38,18 @@ def make_ledger(
         Columns ``spot, barcode, in_counts, in_coord, x, y, r, array_row, array_col, tile, status,
         reason``: the coordinate file's spots in its order, then those that only have counts.
         ``tile`` is the row in the tile store, -1 for none; ``status`` is ``kept`` for the spots in
-        the AnnData, else ``dropped`` with one of :data:`REASONS`.
+        the AnnData, else ``dropped`` with one of `codes.REASONS`.
     """
     coordinate_spots = spots["spot"].to_pylist()
     counted = {*in_expression, *dropped_by_expression}
-    reasons = dict.fromkeys(coordinate_spots, "no_counts")
+    reasons = dict.fromkeys(coordinate_spots, codes.NO_COUNTS)
     if "selected" in spots.column_names:  # a slide of one's own says which spots are in tissue
         off_tissue = spots["spot"].filter(pc.invert(spots["selected"])).to_pylist()
-        reasons |= dict.fromkeys(off_tissue, "not_in_tissue")
+        reasons |= dict.fromkeys(off_tissue, codes.NOT_IN_TISSUE)
     reasons |= dropped_by_expression
     reasons |= dict.fromkeys(in_expression, "")
     for spot in spots["spot"].filter(spots["outside"]).to_pylist():
-        reasons[spot] = reasons[spot] or "outside_image"
+        reasons[spot] = reasons[spot] or codes.OUTSIDE_IMAGE
     reasons |= dropped_by_tiles
     kept = [spot for spot in in_expression if not reasons[spot]]
     tile = {spot: row for row, spot in enumerate(kept)}
@@ -87,7 +74,7 @@ def make_ledger(
             "array_row": with_counted("array_row", -1),
             "array_col": with_counted("array_col", -1),
             "tile": pa.array([tile.get(spot, -1) for spot in every], pa.int64()),
-            "status": ["dropped" if why else "kept" for why in reasons.values()],
+            "status": [codes.DROPPED if why else codes.KEPT for why in reasons.values()],
             "reason": list(reasons.values()),
         }
     )
@@ -97,7 +84,7 @@ def refuse_empty(slide: str, in_expression: list[str], account: pa.Table) -> Non
     """Refuse a slide that has spots with counts, and none of them in the image."""
     reasons = Counter(account["reason"].to_pylist())
     if in_expression and not reasons[""]:
-        told = ", ".join(f"{why} {reasons[why]:,}" for why in REASONS if reasons[why])
+        told = ", ".join(f"{why} {reasons[why]:,}" for why in codes.REASONS if reasons[why])
         raise SlideError(
             slide,
             f"none of the {len(in_expression):,} spots with counts is left ({told})",

@@ -8,8 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from st1k4m import __version__
-from st1k4m.join.ledger import REASONS
+from st1k4m import __version__, codes
 from st1k4m.tiles.store import StoreFacts
 
 PACKAGES = ("anndata", "h5py", "numba", "numpy", "opencv-python-headless", "pyvips", "scipy")
@@ -38,7 +37,7 @@ def make_record(
             "in_coord": int(pc.sum(account["in_coord"]).as_py() or 0),
             "total": len(reasons),
             "kept": reasons.count(""),
-            "dropped": {why: reasons.count(why) for why in REASONS if why in reasons},
+            "dropped": {why: reasons.count(why) for why in codes.REASONS if why in reasons},
         },
         "expression": to_plain(expression),
         "geometry": to_plain(

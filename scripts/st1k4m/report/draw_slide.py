@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from st1k4m import codes
 from st1k4m.formats.texts import read_index, read_texts
 from st1k4m.geometry.correction import Correction
 from st1k4m.image import shrink
@@ -97,7 +98,7 @@ def read_dropped(ledger: str | Path) -> np.ndarray:
     """Read x, y (m, 2) of the spots that have coordinates but are not in the AnnData."""
     with open(ledger, "rb") as file:
         account = pq.ParquetFile(file).read(["x", "y", "in_coord", "status"])
-    gone = pc.and_(account["in_coord"], pc.equal(account["status"], "dropped"))
+    gone = pc.and_(account["in_coord"], pc.equal(account["status"], codes.DROPPED))
     gone = account.filter(gone)
     return np.stack([gone["x"].to_numpy(), gone["y"].to_numpy()], axis=1)
 
@@ -107,8 +108,8 @@ def read_spots(file: h5py.File) -> Spots:
     obs = file["obs"]
     labels = None
     if "annotation" in obs:
-        codes = obs["annotation/codes"][:].astype(np.int64)
-        labels = codes, read_texts(obs["annotation/categories"]).tolist()
+        label_of = obs["annotation/codes"][:].astype(np.int64)
+        labels = label_of, read_texts(obs["annotation/categories"]).tolist()
     return Spots(
         names=read_texts(obs["barcode"]).tolist(),
         centres=file["obsm/spatial"][:],

@@ -146,7 +146,7 @@ _COLLECTION = (
             },
         },
         ("build_manifest", "fingerprint_slide", "draw_slide"),
-        revision=3,
+        revision=4,
     ),
     Step(
         "relate_slides",

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from st1k4m import codes
 from st1k4m.dataset import KINDS
 from st1k4m.errors import CatalogueError
 from st1k4m.source.catalogue import (
     AND,
-    CODES,
     DEMO,
     Catalogue,
     Slide,
@@ -217,7 +217,7 @@ def summary(catalogue: Catalogue, shown: int = 5) -> list[str]:
         f"  {tech}: {_totals([row for row in rows if row.tech == tech])}"
         for tech in sorted({row.tech for row in rows})
     ]
-    for code, meaning in CODES.items():
+    for code, meaning in codes.CONTRADICTIONS.items():
         odd = [row for row in rows if row.status == code]
         if odd:
             more = f"; and {len(odd) - shown} more" if len(odd) > shown else ""

@@ -8,6 +8,7 @@ import os
 import re
 from pathlib import Path
 
+from st1k4m import codes
 from st1k4m.dataset import check_name
 from st1k4m.errors import CatalogueError
 from st1k4m.source import places
@@ -81,7 +82,7 @@ def _make_row(row: dict[str, str], found: Recognised, checksums: bool) -> Slide:
     made.layout = json.dumps(layout, sort_keys=True)
     reasons = list(dict.fromkeys(found.missing.values()))
     if reasons:
-        made.status, made.reason = "missing_file", _one_line("; ".join(reasons))
+        made.status, made.reason = codes.MISSING_FILE, _one_line("; ".join(reasons))
     return made
 
 

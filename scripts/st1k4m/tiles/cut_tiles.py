@@ -17,7 +17,7 @@ import cv2
 import h5py
 import numpy as np
 
-from st1k4m.geometry.facts import FLAGS
+from st1k4m import codes
 from st1k4m.geometry.placement import examine
 from st1k4m.geometry.spot_table import read_spots
 from st1k4m.image import decode
@@ -108,7 +108,7 @@ def cut_tiles(
         rows = np.arange(len(squares))
         if options["drop_off_tissue"]:
             off = tissue < options["tissue_threshold"]
-            dropped |= dict.fromkeys(squares.spots[off].tolist(), "off_tissue")
+            dropped |= dict.fromkeys(squares.spots[off].tolist(), codes.OFF_TISSUE)
             rows, squares, tissue = rows[~off], squares.select(~off), tissue[~off]
         if not direct:
             _write_store(store, squares, attributes, compression, map(raw.read, rows))
@@ -179,13 +179,13 @@ def _facts(
     flags: dict[str, str],
 ) -> dict:
     """Return what the record says of this step."""
-    notes = {code: f"{FLAGS[code]}: {sentence}" for code, sentence in flags.items()}
+    notes = {code: f"{codes.FLAGS[code]}: {sentence}" for code, sentence in flags.items()}
     if header.whole:
-        notes["decoded_whole"] = f"{header.whole}, so memory grows with it"
+        notes[codes.DECODED_WHOLE] = f"{header.whole}, so memory grows with it"
     if transparent:
-        notes["transparent"] = "transparent pixels have the colour that is stored below"
+        notes[codes.TRANSPARENT] = codes.FLAGS[codes.TRANSPARENT]
     if squares.size > squares.side:
-        notes["upsampled"] = f"tiles of {squares.side} px were enlarged to {squares.size} px"
+        notes[codes.UPSAMPLED] = f"tiles of {squares.side} px were enlarged to {squares.size} px"
     longest = max(header.width, header.height)
     return {
         "image_format": header.format,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from st1k4m import codes
 from st1k4m.errors import SlideError
 
 
@@ -124,7 +125,9 @@ def place_squares(
     if options["edge"] == "pad":
         return squares, {}
     partly = inside < 1
-    return squares.select(~partly), dict.fromkeys(names[partly].tolist(), "partly_outside_image")
+    return squares.select(~partly), dict.fromkeys(
+        names[partly].tolist(), codes.PARTLY_OUTSIDE_IMAGE
+    )
 
 
 def _radius(slide: str, facts: dict, extent: str) -> float:
