@@ -8,8 +8,8 @@ import posixpath
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from st1k4m.export.checksums import File
 from st1k4m.export.contents import Contents, Shards, Table
+from st1k4m.export.hash_products import File
 from st1k4m.export.options import CardOptions
 from st1k4m.technologies import TECHS
 

@@ -1,4 +1,4 @@
-"""The image of a slide of one's own as a file that can be read, wherever it is."""
+"""The files of a slide that a job reads: that they are there, and an image that can be opened."""
 
 import contextlib
 import os
@@ -7,10 +7,47 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from st1k4m.errors import SlideError
+from st1k4m.run import outputs
 from st1k4m.source import places
+from st1k4m.source.own_layout import files_of
 
 #: Pictures that an AnnData file may hold, the larger first.
 PICTURES = ("hires", "lowres")
+
+
+def require(slide: str, kind: str, path: str, layout: dict) -> str:
+    """Return a slide's file of a kind if it and all that belongs to it is there.
+
+    Parameters
+    ----------
+    slide
+        Name of the slide.
+    kind
+        ``counts``, ``coord`` or ``image``.
+    path
+        The path or place of the file.
+    layout
+        As `st1k4m.source.catalogue.Catalogue.layout` gives it; empty for the dataset's own.
+
+    Raises
+    ------
+    SlideError
+        The file is missing, or the catalogue says that the slide's folder had none.
+    """
+    if not layout:
+        labels = {"counts": "count file", "coord": "coordinate file", "image": "image"}
+        return outputs.require(slide, labels[kind], path)
+    if kind in layout["missing"]:
+        raise SlideError(
+            slide,
+            layout["missing"][kind],
+            "put the file there, or correct the table of slides, and run with refresh=true; or "
+            "list the slide under exclude",
+        )
+    for place in files_of(layout[kind]):
+        if not os.path.isfile(places.split(place)[0]):
+            raise places.missing(slide, place)
+    return path
 
 
 @contextlib.contextmanager
