@@ -12,8 +12,8 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from measure import SCRIPTS
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 SPOTS, GENES = 5_000, 18_000
 PITCH = 128
 

@@ -20,6 +20,7 @@ from benchmarks import measure
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from places import DEFAULTS
 from st1k4m.errors import SlideError
 from st1k4m.image import decode
 from st1k4m.tiles.cut_tiles import cut_tiles
@@ -29,18 +30,7 @@ from st1k4m.tiles.store import TileStore
 from st1k4m.tiles.window import Window
 
 Image.MAX_IMAGE_PIXELS = None
-OPTIONS = {
-    "extent": "spot",
-    "size": "native",
-    "edge": "pad",
-    "fill": [0, 0, 0],
-    "upsample": "refuse",
-    "pixels": True,
-    "compression": "none",
-    "tissue_threshold": 0.5,
-    "drop_off_tissue": False,
-    "max_pixels": 4_000_000_000,
-}
+OPTIONS = DEFAULTS["tiles"]
 
 
 def write_spots(path, x, y, radius, width, height, um_per_px=None, names=None):

@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from st1k4m import codes
 from st1k4m.errors import SlideError
+from st1k4m.expression.options import ExpressionOptions
 from st1k4m.run.outputs import atomic
 from st1k4m.run.provenance import Made
 
@@ -37,7 +39,7 @@ SPOTS = 512
 CHUNK = 1 << 18
 """Entries of a matrix that are stored, and compressed, as one piece."""
 
-COMPRESSIONS = {
+FILTERS = {
     "none": {},
     "lzf": {"compression": "lzf"},
     "gzip": {"compression": "gzip", "compression_opts": 1},
@@ -75,11 +77,7 @@ def count_expression(
     species
         As in the meta table; decides which genes are mitochondrial.
     options
-        ``min_genes``, ``min_counts``: a spot with less is dropped. ``max_pct_mito``: a spot with
-        more is dropped; None for no limit. ``min_spots``: a gene found in fewer spots is dropped.
-        ``target_sum``: total that each spot's counts are normalised to, ``"median"`` for the median
-        over the spots. ``n_top_genes``, ``theta``: variable genes, by Pearson residuals.
-        ``compression``: a name of `COMPRESSIONS`.
+        The arguments of `ExpressionOptions`.
     threads
         Threads that read the counts and compute; the result does not depend on it.
     layout
@@ -98,6 +96,7 @@ def count_expression(
 
     from st1k4m.expression.mitochondria import find_mitochondrial
 
+    chosen = ExpressionOptions.of_section(options)
     table, own_facts = _read_counts(counts, threads, slide, layout)
     log.info("%d spots, %d genes, %d non-zeros", *table.matrix.shape, table.matrix.nnz)
     located, off_tissue = _read_spots(slide, coord, layout)
@@ -111,7 +110,7 @@ def count_expression(
             "check that both files belong to this slide and write the ids in the same way",
         )
     mitochondrial, rule = find_mitochondrial(table.genes, species)
-    reasons = _judge_spots(table.matrix, mitochondrial, options)
+    reasons = _judge_spots(table.matrix, mitochondrial, chosen)
     reasons[[spot in off_tissue for spot in table.spots]] = codes.NOT_IN_TISSUE
     reasons[~shared] = codes.NO_COORDINATES
     _refuse_overfiltered(slide, reasons)
@@ -124,7 +123,7 @@ def count_expression(
         **own_facts,
         "warnings": [
             *table.warnings,
-            *_find_oddities(slide, table.spots, kept, mitochondrial, options),
+            *_find_oddities(slide, table.spots, kept, mitochondrial, chosen),
         ],
     }
     for warning in facts["warnings"]:
@@ -133,7 +132,7 @@ def count_expression(
     spots = np.array(table.spots, object)
     uns = {
         "slide": slide,
-        "options": {key: value for key, value in options.items() if value is not None},
+        "options": {key: value for key, value in asdict(chosen).items() if value is not None},
         "facts": facts,
         "dropped": {"spot": spots[~kept], "reason": reasons[~kept]},
     }
@@ -148,7 +147,7 @@ def count_expression(
     del table
     if not kept.all():
         matrix = matrix[kept]
-    _write(out, ad.AnnData(matrix, obs=obs, var=var, uns=uns), threads, made)
+    _write(out, ad.AnnData(matrix, obs=obs, var=var, uns=uns), chosen, threads, made)
 
 
 def subset_expression(
@@ -182,7 +181,7 @@ def subset_expression(
     uns = {name: uns[name] for name in ("slide", "options", "facts", "dropped")}
     table = ad.AnnData(matrix, obs=obs.loc[keep, ["barcode"]], var=var, uns=uns)
     del matrix
-    _write(out, table, threads)
+    _write(out, table, ExpressionOptions(**uns["options"]), threads)
 
 
 def _texts_table(columns: dict[str, Sequence[str]], index: Sequence[str]) -> "pd.DataFrame":
@@ -231,16 +230,18 @@ def _read_ids(slide: str, coord: Path) -> set[str]:
         ) from error
 
 
-def _judge_spots(matrix: "csr_matrix", mitochondrial: np.ndarray, options: dict) -> np.ndarray:
+def _judge_spots(
+    matrix: "csr_matrix", mitochondrial: np.ndarray, options: ExpressionOptions
+) -> np.ndarray:
     """Return why each spot is dropped, an empty text for those that pass the filters."""
     genes = np.diff(matrix.indptr)
     totals = np.ravel(matrix.sum(axis=1))
     of_mitochondrial = np.ravel(matrix[:, mitochondrial].sum(axis=1))
     reasons = np.full(len(genes), "", object)
-    if options["max_pct_mito"] is not None and mitochondrial.any():
-        reasons[of_mitochondrial > totals * options["max_pct_mito"] / 100] = codes.HIGH_MITO
-    reasons[totals < options["min_counts"]] = codes.FEW_COUNTS
-    reasons[genes < options["min_genes"]] = codes.FEW_GENES
+    if options.max_pct_mito is not None and mitochondrial.any():
+        reasons[of_mitochondrial > totals * options.max_pct_mito / 100] = codes.HIGH_MITO
+    reasons[totals < options.min_counts] = codes.FEW_COUNTS
+    reasons[genes < options.min_genes] = codes.FEW_GENES
     reasons[(genes == 0) & (reasons != "")] = codes.NO_GENES
     return reasons
 
@@ -258,9 +259,8 @@ def _refuse_overfiltered(slide: str, reasons: np.ndarray) -> None:
     )
 
 
-def _drop_genes(table: "AnnData") -> "AnnData":
-    """Drop the genes found in fewer spots than ``min_spots``."""
-    least = table.uns["options"]["min_spots"]
+def _drop_genes(table: "AnnData", least: int) -> "AnnData":
+    """Drop the genes found in fewer than ``least`` spots."""
     if not least or not table.n_obs:
         return table
     in_spots = np.bincount(table.X.indices, minlength=table.n_vars)
@@ -273,14 +273,20 @@ def _drop_genes(table: "AnnData") -> "AnnData":
     return table[:, in_spots >= least].copy()
 
 
-def _write(out: str | Path, table: "AnnData", threads: int, made: Made | None = None) -> None:
+def _write(
+    out: str | Path,
+    table: "AnnData",
+    options: ExpressionOptions,
+    threads: int,
+    made: Made | None = None,
+) -> None:
     """Compute all that follows from the counts in ``X`` and write the file."""
-    table = _drop_genes(table)
+    table = _drop_genes(table, options.min_spots)
     with _threads(threads):
-        _describe(table)
-        _normalise(table)
+        _describe(table, options)
+        _normalise(table, options.target_sum)
     with atomic(out, made) as whole:
-        write_expression(whole, table, table.uns["options"]["compression"])
+        write_expression(whole, table, options.compression)
 
 
 @contextlib.contextmanager
@@ -296,7 +302,7 @@ def _threads(threads: int) -> Iterator[None]:
         numba.set_num_threads(before)
 
 
-def _describe(table: "AnnData") -> None:
+def _describe(table: "AnnData", options: ExpressionOptions) -> None:
     """Add the names of the genes, QC, variable genes and the facts of a table of counts."""
     import scanpy as sc
 
@@ -321,21 +327,20 @@ def _describe(table: "AnnData") -> None:
         of_mitochondria = [name for name in table.obs if name.endswith("_mt")]
         table.obs[of_mitochondria] = np.nan
     totals = table.obs["total_counts"].to_numpy()
-    options = table.uns["options"]
     variable = find_variable_genes(
         counts,
         table.var["total_counts"].to_numpy(),
         totals,
-        n_top_genes=options["n_top_genes"],
-        theta=options["theta"],
+        n_top_genes=options.n_top_genes,
+        theta=options.theta,
     )
     for name, values in variable.items():
         table.var[name] = values
     table.uns["hvg"] = {
         "flavor": "pearson_residuals",
         "computed_on": "counts",
-        "theta": options["theta"],
-        "n_top_genes": options["n_top_genes"],
+        "theta": options.theta,
+        "n_top_genes": options.n_top_genes,
     }
     table.uns["facts"] = table.uns["facts"] | {
         "spots": table.n_obs,
@@ -347,13 +352,12 @@ def _describe(table: "AnnData") -> None:
     }
 
 
-def _normalise(table: "AnnData") -> None:
-    """Move the counts to their layer; ``X`` becomes log1p of them, scaled to one total."""
+def _normalise(table: "AnnData", asked: float | str) -> None:
+    """Move the counts to their layer; ``X`` becomes log1p of them, scaled to the total asked."""
     import anndata as ad
     import scanpy as sc
     from scipy.sparse import csr_matrix
 
-    asked = table.uns["options"]["target_sum"]
     totals = table.obs["total_counts"].to_numpy()
     # The median is over spots with counts, in float32: scanpy 1.11 takes in those without, too.
     found = totals[totals > 0].astype(np.float32)
@@ -389,13 +393,13 @@ def write_expression(path: str | Path, table: "AnnData", compression: str) -> No
     table
         ``X`` and ``layers['counts']`` are CSR.
     compression
-        A name of `COMPRESSIONS`.
+        One of `options.COMPRESSIONS`.
     """
     import h5py
     from anndata.io import write_elem
 
     counts = table.layers["counts"]
-    filters = COMPRESSIONS[compression]
+    filters = FILTERS[compression]
     if counts.nnz:
         filters = filters | {"chunks": (min(counts.nnz, CHUNK),)}
     with h5py.File(path, "w") as file:
@@ -416,7 +420,11 @@ def write_expression(path: str | Path, table: "AnnData", compression: str) -> No
 
 
 def _find_oddities(
-    slide: str, spots: list[str], kept: np.ndarray, mitochondrial: np.ndarray, options: dict
+    slide: str,
+    spots: list[str],
+    kept: np.ndarray,
+    mitochondrial: np.ndarray,
+    options: ExpressionOptions,
 ) -> list[str]:
     """Say in sentences what a user should know of spots and filters."""
     oddities = []
@@ -426,7 +434,7 @@ def _find_oddities(
             f"{len(strangers):,} spot ids do not begin with {slide}_, the first is "
             f"{strangers[0][:80]!r}; they are kept as they are"
         )
-    if options["max_pct_mito"] is not None and not mitochondrial.any():
+    if options.max_pct_mito is not None and not mitochondrial.any():
         oddities.append("max_pct_mito has no effect: no mitochondrial genes are known")
     if not kept.any():
         oddities.append("no spot is left: all counts of the spots with coordinates are zero")
