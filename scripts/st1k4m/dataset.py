@@ -30,6 +30,6 @@ def check_name(slide: str) -> str:
     return ""
 
 
-def slide_of(path: Path) -> str:
-    """Return the slide that a coordinate file belongs to, by its name."""
-    return path.name.removesuffix("_coord.csv")
+def slide_of(path: Path, kind: str) -> str:
+    """Return the slide that a file of a kind of `KINDS` belongs to, by its name."""
+    return path.name.removesuffix(KINDS[kind][1])

@@ -18,7 +18,7 @@ from st1k4m.run.failures import read_failure
 from st1k4m.run.outputs import remove, write_text
 from st1k4m.run.products import read_made, read_origins
 from st1k4m.run.steps import PRODUCTS, SLIDE_STEPS
-from st1k4m.run.text import escape
+from st1k4m.run.text import escape, one_line
 from st1k4m.source import catalogue
 from st1k4m.source.bibliography import citations
 
@@ -328,8 +328,7 @@ def _found(slide: str) -> dict:
 
 def _cell(value) -> str:
     """Render a value so that no text of the dataset can break a line or a column."""
-    text = "" if value is None else str(value)
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return "" if value is None else one_line(str(value))
 
 
 def _totals(rows: list[dict], pairs: str) -> dict:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from st1k4m.dataset import slide_of
 from st1k4m.errors import SlideError
 
 if TYPE_CHECKING:
@@ -98,7 +99,9 @@ def read_counts(path: str | Path, threads: int = 1) -> Counts:
         with path.open("rb") as file:
             return _Reader(path, file).read(threads)
     except (FileNotFoundError, IsADirectoryError) as error:
-        raise SlideError(_slide(path), f"{path.name} is no file", "fetch it again") from error
+        raise SlideError(
+            slide_of(path, "counts"), f"{path.name} is no file", "fetch it again"
+        ) from error
 
 
 class _Fault(Exception):
@@ -141,7 +144,9 @@ class _Reader:
             yield
         except _Fault as fault:
             place = f"{self.path.name}, line {self.line + fault.line + 1}"
-            raise SlideError(_slide(self.path), f"{place}: {fault.what}", _HINT) from None
+            raise SlideError(
+                slide_of(self.path, "counts"), f"{place}: {fault.what}", _HINT
+            ) from None
 
     def _read_header(self) -> tuple[list[str], int, int]:
         """Return the genes, and where the rows begin: byte and line."""
@@ -442,7 +447,3 @@ def _records(file: BinaryIO) -> Iterator[tuple[list[str], int, int]]:
                 yield fields, position, reader.line_num
     except (csv.Error, UnicodeDecodeError) as error:
         raise _Fault(max(reader.line_num - 1, 0), f"cannot be read as text: {error}") from None
-
-
-def _slide(path: Path) -> str:
-    return path.name.removesuffix("_count.csv")

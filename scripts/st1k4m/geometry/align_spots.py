@@ -25,6 +25,7 @@ from st1k4m.geometry.own_positions import OwnSpots, find_contradiction, read_own
 from st1k4m.geometry.placement import RESOLUTION, TissueMap
 from st1k4m.geometry.spot_table import write_spots
 from st1k4m.geometry.verdict import Verdict, judge
+from st1k4m.image.decode import MAX_PIXELS, read_header
 from st1k4m.run.provenance import Made
 from st1k4m.technologies import technology
 
@@ -35,7 +36,7 @@ UNPACKED = "work/unpacked"
 
 # Images up to this many pixels are decoded even if nothing looks wrong, when no known positions can
 # reveal mirroring: that takes less than a second.
-CURIOUS = 2**25
+SMALL_IMAGE = 2**25
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def align_spots(
     geometry: list[dict],
     override: dict | None,
     options: dict,
-    max_pixels: float | None = None,
+    max_pixels: float = MAX_PIXELS,
     layout: dict | None = None,
     made: Made | None = None,
 ) -> None:
@@ -102,7 +103,7 @@ def align_spots(
     options
         The arguments of `AlignOptions`.
     max_pixels
-        An image that declares more is refused; None for the limit of ``image.decode``.
+        An image that declares more is refused.
     layout
         Of a slide of one's own, see `st1k4m.source.catalogue.Catalogue.layout`; its parts ``coord``
         and ``image`` then say what is read. The table has a column ``selected`` more, and whether
@@ -176,14 +177,12 @@ def _read(
     tech: str,
     arrays: dict[str, Array],
     options: AlignOptions,
-    max_pixels: float | None,
+    max_pixels: float,
     layout: dict | None,
 ) -> Inputs:
     """Read the coordinate file, the image's header, and what the spots' ids state."""
-    from st1k4m.image.decode import MAX_PIXELS, read_header
-
     stated = None if layout else read_coordinates(coord)
-    header = read_header(image, slide=slide, max_pixels=max_pixels or MAX_PIXELS)
+    header = read_header(image, slide=slide, max_pixels=max_pixels)
     size = header.width, header.height
     own = None
     if layout:
@@ -213,18 +212,16 @@ def _look(
     given: Inputs,
     measured: Measured,
     clues: Clues,
-    max_pixels: float | None,
+    max_pixels: float,
 ) -> tuple[TissueMap | None, str]:
     """Decode a reduced copy of the image where that can settle something; and say why."""
-    from st1k4m.image.decode import MAX_PIXELS
-
     looked = "; ".join(clues.doubts())
-    told = given.ids is not None and (given.ids.source == "ids" or measured.known_by)
-    if not looked and not told and given.size[0] * given.size[1] <= CURIOUS:
+    known = given.ids is not None and (given.ids.source == "ids" or measured.known_by)
+    if not looked and not known and given.size[0] * given.size[1] <= SMALL_IMAGE:
         looked = "only the tissue shows a mirror image here"
     if not looked:
         return None, ""
-    return placement.look(image, slide, given.size, max_pixels or MAX_PIXELS), looked
+    return placement.look(image, slide, given.size, max_pixels), looked
 
 
 def _settle(verdict: Verdict, auto_correct: bool) -> Verdict:

@@ -215,7 +215,7 @@ class Bands:
         vips = _vips()
         image = _open(self.path, header.format, header.pages).copy()
         image.set_type(vips.GValue.gint_type, "concurrency", self._threads)
-        vips.Error("")  # forgets what was said of the header
+        _take_vips_log()  # what was said of the header
         if header.layout == "strips":  # a band may end within a strip, which a region remembers
             region = vips.Region.new(image)
             return lambda top, rows: region.fetch(0, top, header.width, rows)
@@ -226,10 +226,10 @@ class Bands:
         rows = min(header.band_rows, header.height - top)
         try:
             data = read(top, rows)
-            # libvips carries on when libtiff cannot decode; what libtiff said is left here
-            unsaid = vips.Error("").detail if header.format == "tiff" else ""
-            if unsaid:
-                raise vips.Error("", unsaid)
+            # libvips goes on when libtiff cannot decode; only its log tells.
+            said = _take_vips_log() if header.format == "tiff" else ""
+            if said:
+                raise vips.Error("", said)
         except (vips.Error, *self._plane_errors) as error:
             raise SlideError(
                 self.slide,
@@ -290,6 +290,11 @@ def _vips():
     import pyvips  # starts libvips, which takes its number of threads from the environment
 
     return pyvips
+
+
+def _take_vips_log() -> str:
+    """Return what libvips and libtiff have said of errors, and clear it: making an error does."""
+    return _vips().Error("").detail
 
 
 def _sniff(path: str | Path, slide: str) -> str:

@@ -26,9 +26,10 @@ def make_record(
 ) -> dict:
     """Gather what is known of the slide: plain values only, nothing that differs between runs."""
     reasons = account["reason"].to_pylist()
-    warnings = [*expression.pop("warnings", []), *geometry.get("warnings", [])]
-    warnings += tiles.facts.pop("warnings", [])
-    flags = [*geometry.get("flags", []), *tiles.facts.pop("flags", [])]
+    warnings = [
+        w for facts in (expression, geometry, tiles.facts) for w in facts.get("warnings", ())
+    ]
+    flags = [flag for facts in (geometry, tiles.facts) for flag in facts.get("flags", ())]
     return {
         "slide": slide,
         "study": study,
@@ -39,11 +40,9 @@ def make_record(
             "kept": reasons.count(""),
             "dropped": {why: reasons.count(why) for why in codes.REASONS if why in reasons},
         },
-        "expression": to_plain(expression),
-        "geometry": to_plain(
-            {key: value for key, value in geometry.items() if key not in ("warnings", "flags")}
-        ),
-        "tiles": to_plain({key: tiles.facts[key] for key in tiles.facts if key != "placement"}),
+        "expression": to_plain(_without(expression, "warnings")),
+        "geometry": to_plain(_without(geometry, "warnings", "flags")),
+        "tiles": to_plain(_without(tiles.facts, "warnings", "flags", "placement")),
         "placement": to_plain(tiles.facts.get("placement")),
         "flags": sorted(set(flags)),
         "warnings": [str(warning) for warning in warnings],
@@ -51,6 +50,10 @@ def make_record(
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES}
         | {"python": platform.python_version(), "workflow": __version__},
     }
+
+
+def _without(facts: dict, *keys: str) -> dict:
+    return {key: value for key, value in facts.items() if key not in keys}
 
 
 def to_plain(value):

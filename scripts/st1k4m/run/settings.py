@@ -6,9 +6,7 @@ Imported while Snakemake parses, so it stays with the standard library, PyYAML a
 import contextlib
 import csv
 import difflib
-import functools
 import hashlib
-import operator
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +27,7 @@ LATTICES = ("hexagonal", "square", "staggered")
 
 
 def parse_texts(config: dict[str, Any], schema_path: str | Path) -> None:
-    """Turn texts into the numbers and truth values that they spell, where the schema wants those.
+    """Convert texts to numbers or truth values where the schema expects them.
 
     ``--config`` leaves nested values, and ``true``, as texts. Changes ``config``; a text that
     spells nothing of the right type stays for `check`.
@@ -37,7 +35,9 @@ def parse_texts(config: dict[str, Any], schema_path: str | Path) -> None:
     for error in list(_validator(schema_path).iter_errors(config)):
         if isinstance(error.instance, str) and error.absolute_path:
             *folder, key = error.absolute_path
-            place = functools.reduce(operator.getitem, folder, config)
+            place: Any = config
+            for part in folder:
+                place = place[part]
             with contextlib.suppress(yaml.YAMLError):
                 place[key] = yaml.safe_load(error.instance)
 

@@ -5,13 +5,14 @@ from typing import NamedTuple
 
 from st1k4m import codes
 from st1k4m.dataset import KINDS, check_name
+from st1k4m.run.text import one_line
 from st1k4m.source.catalogue import Catalogue, Slide
-from st1k4m.source.meta_table import META_COLUMNS, collapse_blanks, read_table
+from st1k4m.source.meta_table import META_COLUMNS, read_table
 from st1k4m.technologies import TECHS
 
 #: Bytes that one cell of a dense count file can take with its comma, on average over a file:
 #: `0,` is the least; the published files stay below 5 (zeros printed `0.0`).
-CELL_BYTES = (2, 8)
+CELL_BOUNDS = (2, 8)
 
 
 class Entry(NamedTuple):
@@ -130,7 +131,7 @@ class _Files:
         named = ", ".join(f"{folder} {count}" for folder, count in sorted(folders.items())[:10])
         examples = ", ".join(sorted(self.unclaimed)[:5])
         told = f"{len(self.unclaimed)} files belong to no slide ({named}), for example {examples}"
-        return [collapse_blanks(told)]
+        return [one_line(told)]
 
 
 def _parse(path: str) -> list[tuple[str, str, str]]:
@@ -167,9 +168,9 @@ def _attach(row: Slide, files: _Files) -> list[tuple[str, str]]:
             odd.append((codes.MISSING_FILE, f"no {row.tech}/{folder}/{row.slide}{suffix}"))
     cells = row.spots * row.genes
     if row.counts and cells:
-        least = CELL_BYTES[0] * cells
+        least = CELL_BOUNDS[0] * cells
         # ids and gene names come on top; 300 bytes each is beyond any seen
-        most = CELL_BYTES[1] * cells + 300 * (row.spots + row.genes + 1)
+        most = CELL_BOUNDS[1] * cells + 300 * (row.spots + row.genes + 1)
         if not least <= row.counts_bytes <= most:
             declared = f"{row.spots} spots x {row.genes} genes declared"
             odd.append((codes.DECLARED, f"{declared}, count file has {row.counts_bytes} bytes"))

@@ -5,7 +5,6 @@ every process afterwards, so reading opens one file and touches neither network 
 """
 
 import json
-import logging
 import os
 import re
 from dataclasses import dataclass, field, fields
@@ -16,7 +15,6 @@ from st1k4m.dataset import KINDS, check_name
 from st1k4m.errors import CatalogueError
 from st1k4m.run.outputs import write_text
 
-log = logging.getLogger(__name__)
 #: Where the demo is generated and where downloads go, below the working directory.
 DEMO = "resources/demo"
 FILES = "resources/files"

@@ -1,5 +1,6 @@
 """Open a dataset: read its catalogue, or make it from where the dataset is."""
 
+import logging
 import os
 import re
 import shutil
@@ -16,7 +17,6 @@ from st1k4m.source.catalogue import (
     DEMO,
     Catalogue,
     Slide,
-    log,
     matches,
     parse_address,
     read,
@@ -30,6 +30,8 @@ from st1k4m.source.own_catalogue import (
     is_table,
     table_revision,
 )
+
+log = logging.getLogger(__name__)
 
 
 def resolve(dataset: str, workdir: str | os.PathLike) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from st1k4m import codes
 from st1k4m.dataset import check_name
 from st1k4m.errors import CatalogueError
+from st1k4m.run.text import one_line
 from st1k4m.source import places
 from st1k4m.source.catalogue import Catalogue, Slide
 from st1k4m.source.own_layout import Recognised
@@ -82,12 +83,8 @@ def _make_row(row: dict[str, str], found: Recognised, checksums: bool) -> Slide:
     made.layout = json.dumps(layout, sort_keys=True)
     reasons = list(dict.fromkeys(found.missing.values()))
     if reasons:
-        made.status, made.reason = codes.MISSING_FILE, _one_line("; ".join(reasons))
+        made.status, made.reason = codes.MISSING_FILE, one_line("; ".join(reasons))
     return made
-
-
-def _one_line(text: str) -> str:
-    return re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", text)
 
 
 def _sha256(found: list[str]) -> str:
@@ -186,11 +183,11 @@ def _hest_slide(folder: str, name: str, tech: str, row: dict[str, str]) -> Slide
             "slide": name,
             "species": HEST_SPECIES.get(species.lower(), species.lower()),
             "tissue": row.get("organ", "").strip().lower(),
-            "study": _one_line(row.get("dataset_title", "").strip()),
-            "patient": _one_line(row.get("patient", "").strip()),
+            "study": one_line(row.get("dataset_title", "").strip()),
+            "patient": one_line(row.get("patient", "").strip()),
         },
         found,
         checksums=False,
     )
-    made.title = _one_line(row.get("dataset_title", "").strip())
+    made.title = one_line(row.get("dataset_title", "").strip())
     return made

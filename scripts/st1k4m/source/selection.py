@@ -42,9 +42,10 @@ def select(
     _check_names(catalogue, wanted, exclude)
     status = {}
     for name, row in catalogue.slides.items():
+        missed = [key for key in wanted if _value(row, key) not in wanted[key]]
         if name in exclude:
             status[name] = (codes.EXCLUDED, exclude[name])
-        elif missed := [key for key in wanted if _value(row, key) not in wanted[key]]:
+        elif missed:
             status[name] = (codes.NOT_SELECTED, f"{missed[0]} not among those selected")
         elif row.status == codes.NO_ROW and "slides" not in wanted:
             status[name] = (codes.NOT_SELECTED, row.reason)

@@ -10,7 +10,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -25,6 +25,7 @@ from st1k4m.image.shrink import Shrinker
 from st1k4m.image.tissue_mask import tissue_mask
 from st1k4m.run.outputs import atomic
 from st1k4m.run.provenance import Made
+from st1k4m.tiles.options import TileOptions
 from st1k4m.tiles.squares import Squares, place_squares, tissue_share
 from st1k4m.tiles.store import _RawTiles
 from st1k4m.tiles.window import Window
@@ -62,9 +63,7 @@ def cut_tiles(
     slide
         Name of the slide.
     options
-        ``extent``, ``size``, ``edge``, ``fill``, ``upsample``, ``pixels`` (whether the store holds
-        the tiles, or only their places), ``compression``,
-        ``tissue_threshold``, ``drop_off_tissue``, ``max_pixels``, as in ``config.yaml``.
+        The arguments of `TileOptions`.
     threads
         Cores to use.
     made
@@ -76,11 +75,12 @@ def cut_tiles(
         The image is broken, truncated or too large; the slide has no micrometres per pixel, or is
         too coarse, for the extent and size asked.
     """
+    chosen = TileOptions.of_section(options)
     cv2.setNumThreads(1)  # a tile is too small to share; cutting runs beside decoding instead
-    header = decode.read_header(image, slide=slide, max_pixels=options["max_pixels"])
+    header = decode.read_header(image, slide=slide, max_pixels=chosen.max_pixels)
     extent = (header.width, header.height)
     table, facts = read_spots(spots)
-    squares, dropped = place_squares(slide, table, facts, kept, *extent, options)
+    squares, dropped = place_squares(slide, table, facts, kept, *extent, chosen)
     attributes = {
         "patch_size_src": squares.side,
         "patch_size_target": squares.size,
@@ -89,66 +89,74 @@ def cut_tiles(
         "name": slide,
     }
     bands = decode.Bands(image, header, slide=slide, threads=threads)
-    compression = options["compression"] if options["pixels"] else None
+    compression = chosen.compression if chosen.pixels else None
 
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(atomic(out, made))
         # where tiles stay as they are cut, each goes to its place at once
-        direct = compression == "none" and not options["drop_off_tissue"]
+        direct = compression == "none" and not chosen.drop_off_tissue
         if direct:
             offset = _write_store(store, squares, attributes, compression)
             file = stack.enter_context(open(store, "r+b"))
         else:
             offset, file = 0, stack.enter_context(tempfile.TemporaryFile(dir=store.parent))
         raw = _RawTiles(file, offset, squares)
-        pictures = _stream(bands, squares, options, raw, threads)
+        pictures = _stream(bands, squares, chosen, raw, threads)
         mask = tissue_mask(pictures["lowres"])
         tissue = tissue_share(mask, squares, *extent)
         placement, flags = examine(mask, extent, *_centres(table, kept), facts, slide)
         rows = np.arange(len(squares))
-        if options["drop_off_tissue"]:
-            off = tissue < options["tissue_threshold"]
+        if chosen.drop_off_tissue:
+            off = tissue < chosen.tissue_threshold
             dropped |= dict.fromkeys(squares.spots[off].tolist(), codes.OFF_TISSUE)
             rows, squares, tissue = rows[~off], squares.select(~off), tissue[~off]
         if not direct:
             _write_store(store, squares, attributes, compression, map(raw.read, rows))
-        about = _facts(header, bands.transparent, squares, pictures, options["pixels"], flags)
+        about = _facts(header, bands.transparent, squares, pictures, chosen.pixels, flags)
         about["placement"] = placement
         _complete_store(store, tissue, pictures, dropped, about)
     log.info("cut %d tiles of %d px", len(squares), squares.size)
 
 
-class _WriteBehind:
-    """Write one batch of tiles while the next is cut."""
+class _Writer:
+    """Write tiles; with a second thread one batch while the next is cut."""
 
-    def __init__(self, raw: _RawTiles) -> None:
+    def __init__(self, raw: _RawTiles, threads: int) -> None:
         self._raw = raw
-        self._pool = ThreadPoolExecutor(1)
-        self._pending = self._pool.submit(int)
+        self._pool = ThreadPoolExecutor(1) if threads > 1 else None
+        self._pending: Future | None = None
 
-    def __enter__(self) -> "_WriteBehind":
+    def __enter__(self) -> "_Writer":
         return self
 
     def write(self, rows: np.ndarray, tiles: np.ndarray) -> None:
-        self._pending.result()
+        if self._pool is None:
+            self._raw.write(rows, tiles)
+            return
+        self._wait()
         self._pending = self._pool.submit(self._raw.write, rows, tiles)
 
-    def __exit__(self, *error: object) -> None:
-        self._pool.shutdown()
-        if error[0] is None:
+    def _wait(self) -> None:
+        if self._pending is not None:
             self._pending.result()
+
+    def __exit__(self, *error: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+        if error[0] is None:
+            self._wait()
 
 
 def _stream(
-    bands: decode.Bands, squares: Squares, options: dict, raw: _RawTiles, threads: int
+    bands: decode.Bands, squares: Squares, options: TileOptions, raw: _RawTiles, threads: int
 ) -> dict[str, np.ndarray]:
     """Pass the image once: write the tiles, and return the pictures."""
     header = bands.header
     shrinker = Shrinker(header.width, header.height, HIRES)
-    window = Window(squares, header.width, header.height, options["fill"])
-    with _WriteBehind(raw) if threads > 1 else contextlib.nullcontext(raw) as writer:
+    window = Window(squares, header.width, header.height, options.fill)
+    with _Writer(raw, threads) as writer:
         for band in bands:
-            if options["pixels"]:
+            if options.pixels:
                 for rows, tiles in window.feed(band):
                     writer.write(rows, tiles)
             shrinker.feed(band)
