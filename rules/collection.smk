@@ -13,7 +13,7 @@ rule fingerprint_slide:
     conda:
         "../envs/st1k4m.yaml"
     resources:
-        **needs("fingerprint_slide"),
+        **needs_of("fingerprint_slide"),
     params:
         **asked(
             "fingerprint_slide",

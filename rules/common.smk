@@ -70,7 +70,7 @@ else:
 CATALOGUE_PATH = "resources/catalogue.tsv"
 
 
-def tell(line):
+def say(line):
     print(line, file=sys.stderr)
 
 
@@ -86,7 +86,7 @@ def read_configuration():
     # it finds replaces the catalogue when the run begins, for then no other run is on.
     refresh = config["refresh"] and workflow.is_main_process
     slides = open_dataset.load(
-        config["dataset"], CATALOGUE_PATH, refresh, config["checksums"], tell, overwrite=IS_MODULE
+        config["dataset"], CATALOGUE_PATH, refresh, config["checksums"], say, overwrite=IS_MODULE
     )
     for name, section in config["splits"].items() if not faults else ():
         try:
@@ -129,12 +129,12 @@ wildcard_constraints:
     split=r"\w+",
 
 
-def fact(name):
+def fact_of(name):
     """A fact of the catalogue about the slide, as a param."""
     return lambda wildcards: getattr(CATALOGUE.slides[wildcards.slide], name)
 
 
-def options(section):
+def options_of(section):
     """The options of a section that hold for the slide's technology, as a param."""
 
     def find(wildcards):
@@ -159,12 +159,12 @@ def barcode_tables(wildcards):
     return BARCODES if technology(CATALOGUE.slides[wildcards.slide].tech).barcoded else ""
 
 
-def override(wildcards):
+def override_of(wildcards):
     """The slide's row of the overrides, as a param; empty if there is none."""
     return settings.override_for(OVERRIDES, wildcards.slide)
 
 
-def source(kind):
+def file_of(kind):
     """The slide's file of a kind (counts, coord, image, annotation) as an input.
 
     A file of a folder that is missing or cannot be read is left out, so that it fails its slide's
@@ -196,7 +196,7 @@ def identities(*kinds):
             kind: (
                 f"{getattr(CATALOGUE.slides[slide], f'{kind}_bytes')}:{CATALOGUE.identity(slide, kind)}"
                 if kind in fetched_kinds
-                else file_identity(source(kind)(wildcards))
+                else file_identity(file_of(kind)(wildcards))
             )
             for kind in kinds
         }
@@ -228,7 +228,7 @@ def image_is_here(wildcards):
     """The line that says that the image was fetched, or the image itself where it is read in place."""
     if CATALOGUE.is_fetched(wildcards.slide):
         return ancient(f"resources/files/image/{wildcards.slide}.fetched")
-    return source("image")(wildcards)
+    return file_of("image")(wildcards)
 
 
 def barcoded_slides(product):
@@ -242,12 +242,12 @@ def layout(*kinds):
     return lambda wildcards: CATALOGUE.layout(wildcards.slide, *kinds)
 
 
-def path(kind):
+def path_of(kind):
     """Where the slide's file of a kind is, or should be, as a param."""
     return lambda wildcards: CATALOGUE.path(wildcards.slide, kind)
 
 
-def study(wildcards):
+def study_of(wildcards):
     """What the catalogue says of the slide for its record, as a param."""
     slide = CATALOGUE.slides[wildcards.slide]
     names = ("tech", "species", "tissue", "pmid", "title", "involve_cancer", "spots", "genes")
@@ -261,7 +261,7 @@ def this_attempt(wildcards, attempt):
     return attempt
 
 
-def needs(step):
+def needs_of(step):
     """What the step asks for, as resources: which try it is, and the slide's memory, time and disk."""
 
     def find(what):
@@ -292,7 +292,7 @@ def decode_mb(image):
         return 0
 
 
-def cores(step):
+def cores_of(step):
     """How many cores the step can use well, as threads."""
     return lambda wildcards: costs.threads(step, CATALOGUE.slides[wildcards.slide])
 
@@ -305,7 +305,7 @@ def leaks_options():
 
 def tile_options(wildcards):
     """The options of the tiles, as a param; the format matters to cut_tiles only if it is none."""
-    found = options("tiles")(wildcards)
+    found = options_of("tiles")(wildcards)
     return {name: found[name] for name in found if name != "format"} | {
         "pixels": found["format"] != "none"
     }
@@ -323,13 +323,13 @@ def read_panels():
         raise WorkflowError(f"the configuration cannot be used:\n{error}") from None
     for name in [name for name, asked in options.items() if not panel_slides(asked)]:
         if workflow.is_main_process:
-            tell(f"panels.{name}: none of this run's slides is selected, so it is not made.")
+            say(f"panels.{name}: none of this run's slides is selected, so it is not made.")
         del options[name]
     for name, asked in options.items() if workflow.is_main_process else ():
         known = {slide: CATALOGUE.slides[slide].genes for slide in panel_slides(asked)}
         known = {slide: int(genes) for slide, genes in known.items() if genes}
         if warning := panel_options.foresee_losses(name, asked, known):
-            tell(f"WARNING: {warning}")
+            say(f"WARNING: {warning}")
     return options, {name: panels[name] for name in options}
 
 
@@ -391,7 +391,7 @@ def is_known(path):
 
 
 def remake_what_was_made_otherwise():
-    """Ask for products again that this configuration would not give, where Snakemake cannot tell.
+    """Ask for products again that this configuration would not give, where Snakemake cannot say.
 
     It keeps the params of every product in .snakemake, which is lost when results are copied, or by
     --cleanup-metadata. The record of a slide states them too.
@@ -411,7 +411,7 @@ def remake_what_was_made_otherwise():
                 stale[slide, made.step] = difference(asdict(made), asdict(wanted))
     if stale:
         (slide, step), first = next(iter(stale.items()))
-        tell(
+        say(
             f"{len({slide for slide, _ in stale})} slides were made with other options or from other "
             f"files than now, and are made again; the first is {slide}, at {step}: {first}"
         )
@@ -422,7 +422,7 @@ def remake_what_was_made_otherwise():
                 for slide, step in stale
                 for path in STEPS[step].makes.values()
             },
-            tell,
+            say,
         )
 
 
@@ -449,7 +449,7 @@ def end(failed):
         build_manifest.write_failed(rows, "results/failed.yaml")
     leftovers = list(build_manifest.find_leftovers(set(SLIDES)))
     said = build_manifest.describe(rows, os.path.abspath("results"), leftovers, failed)
-    atexit.register(tell, said)
+    atexit.register(say, said)
 
 
 def make_collection_after_failure(rows):
@@ -468,4 +468,4 @@ def make_collection_after_failure(rows):
         build_manifest.write_failed(rows, "results/failed.yaml")
         build_report.build_report(made["manifest"], made["summary"], "results/report", "logs")
     except (OSError, ValueError, KeyError) as error:  # a full disk, or a damaged card of the report
-        tell(f"Manifest and report could not be written: {error}.")
+        say(f"Manifest and report could not be written: {error}.")

@@ -227,7 +227,7 @@ def test_another_size_is_area_average_down_and_cubic_up(cut, size, reference):
     picture = cv2.blur(paint(200, 200), (3, 3))
     x, y = np.array([100, 80.5, 3]), np.array([100, 60, 198.0])
     native = tiles_of(cut(picture, x, y, 23.0))
-    store = cut(picture, x, y, 23.0, size=size, upsample="flag", um_per_px=0.5)
+    store = cut(picture, x, y, 23.0, size=size, um_per_px=0.5)
     for tile, source in zip(tiles_of(store), native, strict=True):
         assert tile.shape == (size, size, 3)
         assert np.abs(tile - reference(source, size)).max() <= 1
@@ -241,7 +241,7 @@ def test_another_size_is_area_average_down_and_cubic_up(cut, size, reference):
 
 def test_a_slide_too_coarse_for_the_size_is_refused_unless_flagged(cut):
     with pytest.raises(SlideError, match="tiles of 16 px would be enlarged to 224 px"):
-        cut(paint(100, 100), [50], [50], 8.0, size=224)
+        cut(paint(100, 100), [50], [50], 8.0, size=224, upsample="refuse")
 
 
 def test_a_radius_beyond_reason_is_refused(cut):

@@ -268,16 +268,18 @@ def _outcome(slide: str) -> dict[str, Any]:
                 "reason": f"not finished: {codes.CAUSES[codes.NOT_REACHED]}",
                 "hint": f"run the same command again; if it stays, read logs/{step}/{slide}.log",
             }
+    record = _product("build_anndata", "record", slide)
     try:
         found = _found(slide)
     except (ValueError, KeyError) as error:
-        return _wrong_product(f"results/records/{slide}.json", f"it cannot be read: {error!r}")
-    origins = {made.step: made for made in read_origins(f"results/records/{slide}.json")}
-    for step, path in (
-        ("build_anndata", f"results/anndata/{slide}.h5ad"),
-        ("build_anndata", f"results/ledger/{slide}.parquet"),
-        ("cut_tiles", f"results/tiles/{slide}.h5"),
+        return _wrong_product(record, f"it cannot be read: {error!r}")
+    origins = {made.step: made for made in read_origins(record)}
+    for step, name in (
+        ("build_anndata", "anndata"),
+        ("build_anndata", "ledger"),
+        ("cut_tiles", "tiles"),
     ):
+        path = _product(step, name, slide)
         try:
             made = read_made(path) if origins else None
         except (OSError, ValueError) as error:
@@ -285,6 +287,10 @@ def _outcome(slide: str) -> dict[str, Any]:
         if made != origins.get(step):
             return _wrong_product(path, "it does not belong to the slide's record")
     return {"status": codes.DONE, "reason": ""} | found
+
+
+def _product(step: str, name: str, slide: str) -> str:
+    return SLIDE_STEPS[step].makes[name].format(slide=slide)
 
 
 def _reached(slide: str, step: str) -> str:
@@ -310,7 +316,8 @@ def _wrong_product(path: str, why: str) -> dict[str, Any]:
 
 def _found(slide: str) -> dict:
     """Say what the record of a finished slide holds."""
-    record = json.loads(Path(f"results/records/{slide}.json").read_text(encoding="utf-8"))
+    path = _product("build_anndata", "record", slide)
+    record = json.loads(Path(path).read_text(encoding="utf-8"))
     return {
         "spots_in_counts": record["spots"]["in_counts"],
         "spots_in_coord": record["spots"]["in_coord"],
@@ -321,8 +328,8 @@ def _found(slide: str) -> dict:
         "tier": record["geometry"]["tier"],
         "flags": ",".join(record["flags"]),
         "warnings": " | ".join(record["warnings"]),
-        "anndata": f"anndata/{slide}.h5ad",
-        "tiles": f"tiles/{slide}.h5",
+        "anndata": _product("build_anndata", "anndata", slide).removeprefix("results/"),
+        "tiles": _product("cut_tiles", "tiles", slide).removeprefix("results/"),
     }
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from st1k4m.demo.tissue import (
     ARRAYS,
     REGIONS,
-    Spots,
+    LaidSpots,
     at_spots,
     lay_spots,
     paint_tissue,
@@ -125,7 +125,7 @@ def sample_counts(
         yield rng.poisson(abundance * factor[region[here]] * scale[here, None])
 
 
-def name_spots(array: str, spots: Spots, seed: int) -> list[str]:
+def name_spots(array: str, spots: LaidSpots, seed: int) -> list[str]:
     """Name spots as the platform does: ``10x13``, ``ACGT...-1`` or ``s_008um_00123_00456-1``."""
     written = ARRAYS[array].tech.id_format
     if written:
@@ -155,7 +155,7 @@ def write_counts(
                 file.write(next(rows).encode() + cells + b"\n")
 
 
-def write_coordinates(path: Path, names: list[str], spots: Spots, array: str) -> None:
+def write_coordinates(path: Path, names: list[str], spots: LaidSpots, array: str) -> None:
     """Write a coordinate file: y before x, printed as precisely as the array's published files."""
     digits = ARRAYS[array].digits
     with path.open("w", encoding="utf-8", newline="") as file:

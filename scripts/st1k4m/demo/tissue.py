@@ -11,7 +11,7 @@ from st1k4m.technologies import ST, VISIUM, VISIUM_HD, Technology
 
 
 @dataclass(frozen=True)
-class Array:
+class DemoArray:
     """A spatial array: its technology, its lattice and its sizes in micrometres.
 
     Stated apart from ``config/geometry.tsv``, so that what is found with that table can be compared
@@ -31,10 +31,10 @@ class Array:
 
 
 ARRAYS = {
-    ST.name: Array(ST, "square", 200.0, 100.0, jitter=0.03, digits=2),
-    "ST2K": Array(ST, "staggered", 150.0, 110.0, jitter=0.03, digits=2),
-    VISIUM.name: Array(VISIUM, "hexagonal", 100.0, 65.0, digits=0),
-    VISIUM_HD.name: Array(VISIUM_HD, "square", 8.0, 8.0, depth=0.2),
+    ST.name: DemoArray(ST, "square", 200.0, 100.0, jitter=0.03, digits=2),
+    "ST2K": DemoArray(ST, "staggered", 150.0, 110.0, jitter=0.03, digits=2),
+    VISIUM.name: DemoArray(VISIUM, "hexagonal", 100.0, 65.0, digits=0),
+    VISIUM_HD.name: DemoArray(VISIUM_HD, "square", 8.0, 8.0, depth=0.2),
 }
 
 
@@ -61,7 +61,7 @@ NUCLEUS = (92, 62, 132)
 
 
 @dataclass(frozen=True)
-class Spots:
+class LaidSpots:
     """Centres of spots in pixels (float64) with their true array position (int64), and radius."""
 
     x: np.ndarray
@@ -74,9 +74,9 @@ class Spots:
         """Return the number of spots."""
         return len(self.x)
 
-    def __getitem__(self, index: np.ndarray) -> "Spots":
+    def __getitem__(self, index: np.ndarray) -> "LaidSpots":
         """Return the spots that ``index`` selects, in its order."""
-        return Spots(self.x[index], self.y[index], self.row[index], self.col[index], self.r)
+        return LaidSpots(self.x[index], self.y[index], self.row[index], self.col[index], self.r)
 
 
 def lay_spots(
@@ -88,7 +88,7 @@ def lay_spots(
     jitter: float | None = None,
     spread: float = 1.5,
     seed: int = 0,
-) -> tuple[Spots, tuple[int, int]]:
+) -> tuple[LaidSpots, tuple[int, int]]:
     """Lay the lattice of an array over an image that is just large enough for it.
 
     Parameters
@@ -108,7 +108,7 @@ def lay_spots(
 
     Returns
     -------
-    Spots
+    LaidSpots
         All nodes of the lattice, row by row.
     tuple of int
         Height and width of the image, pixels.
@@ -135,7 +135,7 @@ def lay_spots(
     margin = max(0.75 * pitch, 0.04 * float(np.ptp(centres, axis=1).max()))
     x, y = centres - centres.min(axis=1, keepdims=True) + margin
     size = int(np.ceil(y.max() + margin)), int(np.ceil(x.max() + margin))
-    return Spots(x, y, row, col, kind.cut_um / 2 / um_per_px), size
+    return LaidSpots(x, y, row, col, kind.cut_um / 2 / um_per_px), size
 
 
 def smooth_noise(
@@ -156,21 +156,21 @@ def smooth_noise(
     return (total - total.mean()) / (total.std() + 1e-6)
 
 
-def at_spots(field: np.ndarray, spots: Spots) -> np.ndarray:
+def at_spots(field: np.ndarray, spots: LaidSpots) -> np.ndarray:
     """Return the values of ``field`` (h, w) in the pixels under the centres."""
     return field[spots.y.astype(int), spots.x.astype(int)]
 
 
 def shape_tissue(
-    lattice: Spots, size: tuple[int, int], count: int, *, missing: float, seed: int
-) -> tuple[Spots, np.ndarray]:
+    lattice: LaidSpots, size: tuple[int, int], count: int, *, missing: float, seed: int
+) -> tuple[LaidSpots, np.ndarray]:
     """Give the tissue an outline and regions, and keep the spots that it covers.
 
     About one spot in eight stands beside the tissue, so that background occurs.
 
     Returns
     -------
-    Spots
+    LaidSpots
         ``count`` spots (fewer if the lattice is smaller), in the lattice's order.
     numpy.ndarray
         int8 (h, w): the index into ``REGIONS`` of each pixel, -1 for background.

@@ -2,14 +2,14 @@
 
 import contextlib
 import csv
+import itertools
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -208,38 +208,58 @@ class _Reader:
         """Yield the rows of the file, block by block in order, while later blocks are being read.
 
         A block ends with a line end. Where that turns out to lie within quotes, reading starts
-        again from the line that was not complete.
+        again from the line that was not complete; with larger blocks where no line was.
         """
         position, size = self.begin, _BLOCK
         free: list[_Block] = []
-        pending: deque[tuple[_Block, Callable[[], _Rows]]] = deque()
+        ahead = threads + 1 if threads > 1 else 1
         with ThreadPoolExecutor(threads) as pool:
-            while True:
-                while len(pending) < (threads + 1 if threads > 1 else 1) and position < self.size:
-                    block = free.pop() if free else _Block(size)
-                    block.fill(self.file, position, self.size)
-                    if block.stop == 0:
-                        size, free = _larger(size), []
-                        continue
-                    scan = partial(block.scan, self.genes)
-                    pending.append((block, pool.submit(scan).result if threads > 1 else scan))
-                    position += block.stop
-                if not pending:
-                    return
-                block, scan = pending.popleft()
-                rows = scan()
-                if rows.bytes_read:
-                    yield rows
-                free.append(block)
-                if rows.bytes_read < block.stop:
-                    for later, scan in pending:
-                        with contextlib.suppress(_Fault):
-                            scan()
-                        free.append(later)
-                    pending.clear()
-                    position = block.start + rows.bytes_read
-                    if rows.bytes_read == 0:
-                        size, free = _larger(size), []
+            while position < self.size:
+                begin = position
+                blocks = self._fill_blocks(position, size, free)
+                for rows in self._read_run(blocks, pool, ahead, free):
+                    position += rows.bytes_read
+                    if rows.bytes_read:
+                        yield rows
+                if position == begin:
+                    size, free = _larger(size), []
+
+    def _fill_blocks(self, position: int, size: int, free: list["_Block"]) -> Iterator["_Block"]:
+        """Yield blocks of whole lines from a byte on, up to a line that is longer than a block."""
+        while position < self.size:
+            block = free.pop() if free else _Block(size)
+            block.fill(self.file, position, self.size)
+            if block.stop == 0:
+                return
+            position += block.stop
+            yield block
+
+    def _read_run(
+        self, blocks: Iterator["_Block"], pool: ThreadPoolExecutor, ahead: int, free: list["_Block"]
+    ) -> Iterator[_Rows]:
+        """Yield the rows of blocks, ``ahead`` of which are read at once.
+
+        Ends with the first that is not read to its end. Blocks that were read go to ``free``.
+        """
+        pending: deque[tuple[_Block, Future[_Rows]]] = deque()
+
+        def begin(number: int) -> None:
+            for block in itertools.islice(blocks, number):
+                pending.append((block, pool.submit(block.scan, self.genes)))
+
+        begin(ahead)
+        while pending:
+            block, scan = pending.popleft()
+            rows = scan.result()
+            yield rows
+            free.append(block)
+            if rows.bytes_read < block.stop:
+                break
+            begin(1)
+        for block, scan in pending:  # what they hold began at a wrong place
+            with contextlib.suppress(_Fault):
+                scan.result()
+            free.append(block)
 
     def _warnings(self) -> tuple[str, ...]:
         warnings = []

@@ -91,7 +91,7 @@ def describe(
         "candidates": [
             {"correction": str(candidate), "why": why} for candidate, why in verdict.candidates
         ],
-        "orientation": _told_by(measured, verdict, by_hand=by_hand),
+        "orientation": _orientation_source(measured, verdict, by_hand=by_hand),
         "looked": verdict.looked,
         "on_tissue": verdict.on_tissue,
         "flags": list(flags),
@@ -144,13 +144,13 @@ def _round(fitted: float) -> float:
     return round(float(fitted), DECIMALS) + 0.0  # never -0.0
 
 
-def _told_by(measured: Measured, verdict: Verdict, *, by_hand: bool) -> str:
+def _orientation_source(measured: Measured, verdict: Verdict, *, by_hand: bool) -> str:
     """Say what excludes a mirror image."""
     if by_hand:
         return "override"
     if codes.ORIENTATION_UNSURE in verdict.flags:
         return "unknown"
-    if verdict.told_by_tissue:
+    if verdict.shown_by_tissue:
         return "tissue"
     return measured.known_by or "unknown"
 

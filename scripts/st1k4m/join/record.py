@@ -11,7 +11,18 @@ import pyarrow.compute as pc
 from st1k4m import __version__, codes
 from st1k4m.tiles.store import StoreFacts
 
-PACKAGES = ("anndata", "h5py", "numba", "numpy", "opencv-python-headless", "pyvips", "scipy")
+PACKAGES = (
+    "anndata",
+    "h5py",
+    "numba",
+    "numpy",
+    "opencv-python-headless",
+    "pyarrow",
+    "pyvips",
+    "scanpy",
+    "scipy",
+    "tifffile",
+)
 """Whose versions the record states: those that make numbers or pixels."""
 
 
