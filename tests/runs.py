@@ -132,16 +132,33 @@ def need_permissions():
         pytest.skip("root, who passes every permission, and setpriv(1) cannot change that here")
 
 
+def hash_files(folder):
+    """Return the sha256 of every file below a folder, by path."""
+    files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
+
+
+def hash_products(workdir):
+    """Return the sha256 of every file in ``results`` and ``work``, by path."""
+    return {
+        f"{part}/{path}": digest
+        for part in ("results", "work")
+        for path, digest in hash_files(workdir / part).items()
+    }
+
+
 def digests(workdir):
     """Return the sha256 of every file that steps hand on or users keep, by path.
 
     But for the report's page on the run itself, which tells how long its jobs took.
     """
     return {
-        path.relative_to(workdir).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for folder in ("results", "work")
-        for path in sorted((workdir / folder).rglob("*"))
-        if path.is_file() and path.name != "run.js"
+        path: digest
+        for path, digest in hash_products(workdir).items()
+        if Path(path).name != "run.js"
     }
 
 
