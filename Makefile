@@ -8,7 +8,7 @@ BIN := .venv/bin
 CORES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-all test-extras lint format bench pictures lock clean
+.PHONY: help env demo test test-all test-extras lint format bench pictures codes lock clean
 
 help:
 	@echo "make demo   run the workflow on a small generated dataset, in demo/"
@@ -98,6 +98,11 @@ lock:
 	        --only-binary :all: $(BUILT:%=--no-binary %) requirements.txt --output-file /dev/null \
 	        || exit 1; \
 	done
+
+# The table of statuses, reasons and flags, which a test compares with the code.
+codes: env
+	cd scripts && ../$(BIN)/python -c "from st1k4m import codes; print(codes.describe(), end='')" \
+	    > ../docs/codes.md
 
 # The pictures of the README, made from the demo's report; needs Chromium.
 pictures: demo

@@ -1,6 +1,6 @@
 rule align_spots:
     input:
-        coord=source("coord"),
+        coord=file_of("coord"),
         image=image_is_here,
     output:
         spots="work/spots/{slide}.parquet",
@@ -11,21 +11,21 @@ rule align_spots:
     conda:
         "../envs/st1k4m.yaml"
     resources:
-        **needs("align_spots"),
+        **needs_of("align_spots"),
     params:
         **asked(
             "align_spots",
             revision=REVISIONS["align_spots"],
             inputs=identities("coord", "image"),
-            coord=path("coord"),
-            image=path("image"),
+            coord=path_of("coord"),
+            image=path_of("image"),
             layout=layout("coord", "image"),
-            tech=fact("tech"),
+            tech=fact_of("tech"),
             geometry=geometry_rows,
-            override=override,
-            options=options("geometry"),
+            override=override_of,
+            options=options_of("geometry"),
             barcodes=barcode_tables,
-            max_pixels=lambda wildcards: options("tiles")(wildcards)["max_pixels"],
+            max_pixels=lambda wildcards: options_of("tiles")(wildcards)["max_pixels"],
         ),
     script:
         "../scripts/align_spots.py"

@@ -3,7 +3,7 @@ rule build_anndata:
         expression="work/expression/{slide}.h5ad",
         spots="work/spots/{slide}.parquet",
         tiles="results/tiles/{slide}.h5",
-        annotation=source("annotation"),
+        annotation=file_of("annotation"),
     output:
         anndata="results/anndata/{slide}.h5ad",
         ledger="results/ledger/{slide}.parquet",
@@ -15,16 +15,16 @@ rule build_anndata:
     conda:
         "../envs/st1k4m.yaml"
     resources:
-        **needs("build_anndata"),
+        **needs_of("build_anndata"),
     params:
         **asked(
             "build_anndata",
             revision=REVISIONS["build_anndata"],
             inputs=identities("annotation"),
-            annotation=path("annotation"),
-            study=study,
+            annotation=path_of("annotation"),
+            study=study_of,
             options=lambda wildcards: {
-                section: options(section)(wildcards)
+                section: options_of(section)(wildcards)
                 for section in ("expression", "geometry", "tiles")
             },
         ),
@@ -56,7 +56,7 @@ rule draw_slide:
     conda:
         "../envs/st1k4m.yaml"
     resources:
-        **needs("draw_slide"),
+        **needs_of("draw_slide"),
     params:
         **asked(
             "draw_slide",

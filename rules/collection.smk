@@ -13,7 +13,7 @@ rule fingerprint_slide:
     conda:
         "../envs/st1k4m.yaml"
     resources:
-        **needs("fingerprint_slide"),
+        **needs_of("fingerprint_slide"),
     params:
         **asked(
             "fingerprint_slide",
@@ -208,8 +208,8 @@ rule choose_panel:
 # Learns the arrays from all slides together, and finds slides that contradict them.
 rule calibrate_arrays:
     input:
-        ledgers=visium_slides("ledger"),
-        records=visium_slides("record"),
+        ledgers=barcoded_slides("ledger"),
+        records=barcoded_slides("record"),
     output:
         arrays=directory("results/collection/arrays"),
     log:

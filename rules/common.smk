@@ -31,6 +31,7 @@ from st1k4m.run.products import read_origins
 from st1k4m.run.provenance import difference, digest_of, file_identity, parameters_digest
 from st1k4m.run.steps import REVISIONS, SLIDE_STEPS, STEPS
 from st1k4m.source import catalogue, open_dataset, own_layout, selection
+from st1k4m.technologies import technology
 
 
 def beside_snakefile(path):
@@ -69,7 +70,7 @@ else:
 CATALOGUE_PATH = "resources/catalogue.tsv"
 
 
-def tell(line):
+def say(line):
     print(line, file=sys.stderr)
 
 
@@ -85,7 +86,7 @@ def read_configuration():
     # new catalogue is written when the run begins, because then no other run is active.
     refresh = config["refresh"] and workflow.is_main_process
     slides = open_dataset.load(
-        config["dataset"], CATALOGUE_PATH, refresh, config["checksums"], tell, overwrite=IS_MODULE
+        config["dataset"], CATALOGUE_PATH, refresh, config["checksums"], say, overwrite=IS_MODULE
     )
     for name, section in config["splits"].items() if not faults else ():
         try:
@@ -128,18 +129,18 @@ wildcard_constraints:
     split=r"\w+",
 
 
-def fact(name):
+def fact_of(name):
     """Return a param: a fact of the catalogue about the slide."""
     return lambda wildcards: getattr(CATALOGUE.slides[wildcards.slide], name)
 
 
-def options(section):
+def options_of(section):
     """Return a param: the options of a section for the slide's technology."""
 
     def find(wildcards):
         tech = CATALOGUE.slides[wildcards.slide].tech
         found = settings.options(config, section, tech)
-        if "barcodes" in found and tech != "Visium":  # ids of other technologies have the positions
+        if "barcodes" in found and not technology(tech).barcoded:  # ids state their positions
             found = found | {"barcodes": None}
         # The rows of the tables that apply to the slide are separate params.
         return {name: found[name] for name in found if name not in ("table", "overrides")}
@@ -155,15 +156,15 @@ def geometry_rows(wildcards):
 
 def barcode_tables(wildcards):
     """Return a param: the digest of the barcode tables. A change re-runs Visium slides only."""
-    return BARCODES if CATALOGUE.slides[wildcards.slide].tech == "Visium" else ""
+    return BARCODES if technology(CATALOGUE.slides[wildcards.slide].tech).barcoded else ""
 
 
-def override(wildcards):
+def override_of(wildcards):
     """Return a param: the slide's row of the overrides; empty if there is none."""
     return settings.override_for(OVERRIDES, wildcards.slide)
 
 
-def source(kind):
+def file_of(kind):
     """Return an input: the slide's files of a kind (counts, coord, image, annotation).
 
     A file of a folder that is missing or unreadable is left out. The slide's job then fails, and
@@ -197,7 +198,7 @@ def identities(*kinds):
             kind: (
                 f"{getattr(CATALOGUE.slides[slide], f'{kind}_bytes')}:{CATALOGUE.identity(slide, kind)}"
                 if kind in fetched_kinds
-                else file_identity(source(kind)(wildcards))
+                else file_identity(file_of(kind)(wildcards))
             )
             for kind in kinds
         }
@@ -229,12 +230,12 @@ def image_is_here(wildcards):
     """Return the marker file of a fetched image, or the image itself if it is read in place."""
     if CATALOGUE.is_fetched(wildcards.slide):
         return ancient(f"resources/files/image/{wildcards.slide}.fetched")
-    return source("image")(wildcards)
+    return file_of("image")(wildcards)
 
 
-def visium_slides(product):
+def barcoded_slides(product):
     """Return a product of every selected Visium slide."""
-    chosen = [slide for slide in SLIDES if CATALOGUE.slides[slide].tech == "Visium"]
+    chosen = [slide for slide in SLIDES if technology(CATALOGUE.slides[slide].tech).barcoded]
     return expand(STEPS["build_anndata"].makes[product], slide=chosen)
 
 
@@ -243,12 +244,12 @@ def layout(*kinds):
     return lambda wildcards: CATALOGUE.layout(wildcards.slide, *kinds)
 
 
-def path(kind):
+def path_of(kind):
     """Return a param: the path of the slide's file of a kind, even if it is missing."""
     return lambda wildcards: CATALOGUE.path(wildcards.slide, kind)
 
 
-def study(wildcards):
+def study_of(wildcards):
     """Return a param: the facts of the catalogue for the slide's record."""
     slide = CATALOGUE.slides[wildcards.slide]
     names = ("tech", "species", "tissue", "pmid", "title", "involve_cancer", "spots", "genes")
@@ -262,7 +263,7 @@ def this_attempt(wildcards, attempt):
     return attempt
 
 
-def needs(step):
+def needs_of(step):
     """Return the resources of a step: number of the try, and memory, time and disk of the slide."""
 
     def find(what):
@@ -294,7 +295,7 @@ def decode_mb(image):
         return 0
 
 
-def cores(step):
+def cores_of(step):
     """Return the number of cores that the step can use well, as threads."""
     return lambda wildcards: costs.threads(step, CATALOGUE.slides[wildcards.slide])
 
@@ -307,7 +308,7 @@ def leaks_options():
 
 def tile_options(wildcards):
     """Return a param: the options of the tiles. For cut_tiles only the format none matters."""
-    found = options("tiles")(wildcards)
+    found = options_of("tiles")(wildcards)
     return {name: found[name] for name in found if name != "format"} | {
         "pixels": found["format"] != "none"
     }
@@ -325,13 +326,13 @@ def read_panels():
         raise WorkflowError(f"the configuration cannot be used:\n{error}") from None
     for name in [name for name, asked in options.items() if not panel_slides(asked)]:
         if workflow.is_main_process:
-            tell(f"panels.{name} is not made: it selects none of the slides of this run.")
+            say(f"panels.{name} is not made: it selects none of the slides of this run.")
         del options[name]
     for name, asked in options.items() if workflow.is_main_process else ():
         known = {slide: CATALOGUE.slides[slide].genes for slide in panel_slides(asked)}
         known = {slide: int(genes) for slide, genes in known.items() if genes}
         if warning := panel_options.foresee_losses(name, asked, known):
-            tell(f"WARNING: {warning}")
+            say(f"WARNING: {warning}")
     return options, {name: panels[name] for name in options}
 
 
@@ -413,7 +414,7 @@ def remake_what_was_made_otherwise():
                 stale[slide, made.step] = difference(asdict(made), asdict(wanted))
     if stale:
         (slide, step), first = next(iter(stale.items()))
-        tell(
+        say(
             f"{len({slide for slide, _ in stale})} slides were made with other options or from other "
             f"files. They are made again. The first is {slide}, at {step}: {first}"
         )
@@ -424,7 +425,7 @@ def remake_what_was_made_otherwise():
                 for slide, step in stale
                 for path in STEPS[step].makes.values()
             },
-            tell,
+            say,
         )
 
 
@@ -451,7 +452,7 @@ def end(failed):
         build_manifest.write_failed(rows, "results/failed.yaml")
     leftovers = list(build_manifest.find_leftovers(set(SLIDES)))
     said = build_manifest.describe(rows, os.path.abspath("results"), leftovers, failed)
-    atexit.register(tell, said)
+    atexit.register(say, said)
 
 
 def make_collection_after_failure(rows):
@@ -470,4 +471,4 @@ def make_collection_after_failure(rows):
         build_manifest.write_failed(rows, "results/failed.yaml")
         build_report.build_report(made["manifest"], made["summary"], "results/report", "logs")
     except (OSError, ValueError, KeyError) as error:  # a full disk, or a damaged card of the report
-        tell(f"Manifest and report could not be written: {error}. Run the same command again.")
+        say(f"Manifest and report could not be written: {error}. Run the same command again.")

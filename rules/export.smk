@@ -19,7 +19,7 @@ rule write_spatialdata:
         anndata="results/anndata/{slide}.h5ad",
         tiles="results/tiles/{slide}.h5",
         record="results/records/{slide}.json",
-        image=source("image") if with_image else [],
+        image=file_of("image") if with_image else [],
         relations=f"{COLLECTION}/relations.tsv" if with_collection else [],
         splits=list(SPLITS.values()) if with_collection else [],
     output:
@@ -31,13 +31,13 @@ rule write_spatialdata:
     conda:
         "../envs/spatialdata.yaml"
     resources:
-        **needs("write_spatialdata"),
+        **needs_of("write_spatialdata"),
     params:
         **asked(
             "write_spatialdata",
             revision=REVISIONS["write_spatialdata"],
             inputs=identities("image") if with_image else {},
-            image=path("image") if with_image else "",
+            image=path_of("image") if with_image else "",
             splits=list(SPLITS) if with_collection else [],
         ),
     script:
@@ -63,7 +63,7 @@ rule hash_products:
     conda:
         "../envs/st1k4m.yaml"
     resources:
-        **needs("hash_products"),
+        **needs_of("hash_products"),
     params:
         **asked("hash_products", revision=REVISIONS["hash_products"]),
     script:

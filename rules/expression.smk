@@ -1,7 +1,7 @@
 rule count_expression:
     input:
-        counts=source("counts"),
-        coord=source("coord"),
+        counts=file_of("counts"),
+        coord=file_of("coord"),
     output:
         expression="work/expression/{slide}.h5ad",
     log:
@@ -10,19 +10,19 @@ rule count_expression:
         "slide"
     conda:
         "../envs/st1k4m.yaml"
-    threads: cores("count_expression")
+    threads: cores_of("count_expression")
     resources:
-        **needs("count_expression"),
+        **needs_of("count_expression"),
     params:
         **asked(
             "count_expression",
             revision=REVISIONS["count_expression"],
             inputs=identities("counts", "coord"),
-            counts=path("counts"),
-            coord=path("coord"),
+            counts=path_of("counts"),
+            coord=path_of("coord"),
             layout=layout("counts", "coord"),
-            species=fact("species"),
-            options=options("expression"),
+            species=fact_of("species"),
+            options=options_of("expression"),
         ),
     script:
         "../scripts/count_expression.py"

@@ -1,6 +1,6 @@
 rule cut_tiles:
     input:
-        image=source("image"),
+        image=file_of("image"),
         spots="work/spots/{slide}.parquet",
         expression="work/expression/{slide}.h5ad",
     output:
@@ -11,15 +11,15 @@ rule cut_tiles:
         "slide"
     conda:
         "../envs/st1k4m.yaml"
-    threads: cores("cut_tiles")
+    threads: cores_of("cut_tiles")
     resources:
-        **needs("cut_tiles"),
+        **needs_of("cut_tiles"),
     params:
         **asked(
             "cut_tiles",
             revision=REVISIONS["cut_tiles"],
             inputs=identities("image"),
-            image=path("image"),
+            image=path_of("image"),
             layout=layout("image"),
             options=tile_options,
         ),
@@ -39,9 +39,9 @@ rule pack_tiles:
         "slide"
     conda:
         "../envs/st1k4m.yaml"
-    threads: cores("cut_tiles")
+    threads: cores_of("cut_tiles")
     resources:
-        **needs("cut_tiles"),
+        **needs_of("cut_tiles"),
     params:
         **asked(
             "pack_tiles",

@@ -6,8 +6,7 @@ slide = snakemake.wildcards.slide
 
 with job.run_script("align_spots", snakemake):
     from st1k4m.geometry import align_spots
-    from st1k4m.source.own_image import image_at_hand
-    from st1k4m.source.own_layout import require
+    from st1k4m.source.inputs import image_at_hand, require
 
     layout = snakemake.params.layout
     place = require(slide, "image", snakemake.params.image, layout)

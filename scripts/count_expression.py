@@ -6,7 +6,7 @@ slide = snakemake.wildcards.slide
 
 with job.run_script("count_expression", snakemake):
     from st1k4m.expression import count_expression
-    from st1k4m.source.own_layout import require
+    from st1k4m.source.inputs import require
 
     layout = snakemake.params.layout
     count_expression.count_expression(

@@ -6,8 +6,7 @@ slide = snakemake.wildcards.slide
 
 with job.run_script("cut_tiles", snakemake):
     from st1k4m.formats.expression import read_spot_names
-    from st1k4m.source.own_image import image_at_hand
-    from st1k4m.source.own_layout import require
+    from st1k4m.source.inputs import image_at_hand, require
     from st1k4m.tiles import cut_tiles
 
     made = job.origins(

@@ -1,15 +1,8 @@
 """Print the recognised layout, the files and the missing parts of each of the user's slides."""
 
-import json
-from pathlib import Path
+from st1k4m.run.outputs import write_text
+from st1k4m.source.describe_slides import describe_slides
 
-from st1k4m.source import catalogue, own_layout
-
-table = catalogue.read("resources/catalogue.tsv")
-lines = []
-for slide in table.slides.values():
-    if slide.layout:
-        lines += own_layout.describe(slide.slide, slide.tech, json.loads(slide.layout))
-text = "\n".join(lines or ["every slide is in the dataset's own layout"])
+text = describe_slides("resources/catalogue.tsv")
 print(text)
-Path(snakemake.log[0]).write_text(f"{text}\n", encoding="utf-8")
+write_text(snakemake.log[0], f"{text}\n")

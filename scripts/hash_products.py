@@ -3,7 +3,7 @@
 from st1k4m.run import job
 
 with job.run_script("hash_products", snakemake):
-    from st1k4m.export import checksums
+    from st1k4m.export import hash_products
 
     job.origins(
         "hash_products",
@@ -12,4 +12,4 @@ with job.run_script("hash_products", snakemake):
         cut_tiles=snakemake.input.tiles,
         draw_slide=snakemake.input.overlay,
     )
-    checksums.hash_products("results", snakemake.input, snakemake.output.sums)
+    hash_products.hash_products("results", snakemake.input, snakemake.output.sums)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from places import DEFAULTS
 from scipy import sparse
 from st1k4m.collection import build_manifest
 from st1k4m.demo import dataset as demo
@@ -19,11 +20,8 @@ from st1k4m.run.steps import PRODUCTS
 from st1k4m.source import catalogue
 from tile_stores import write_store
 
-OPTIONS = {
-    "expression": {"min_genes": 1, "min_counts": 5, "max_pct_mito": None},
-    "geometry": {"radius": "file"},
-    "tiles": {"tissue_threshold": 0.5, "format": "hdf5"},
-}
+OPTIONS = {name: DEFAULTS[name] for name in ("expression", "geometry", "tiles")}
+OPTIONS["expression"] = OPTIONS["expression"] | {"min_counts": 5}
 
 
 def make_products(
@@ -154,7 +152,7 @@ def draw(folder, slide):
 
 
 def finish(rows, failed=(), excluded=()):
-    """Make the cohort of the current folder: manifest, summary and report.
+    """Make the products of all slides of the current folder: manifest, summary and report.
 
     ``rows`` are arguments of `catalogue.Slide`; all slides but those of ``failed`` (failure
     records) and ``excluded`` must have been drawn.

@@ -1,4 +1,4 @@
-"""Start the workflow as a user does, and meddle with it: signals, narrow disks, dying jobs."""
+"""Start the workflow as a user does, and interrupt it: signals, narrow disks, dying jobs."""
 
 import contextlib
 import fcntl
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from places import REPOSITORY
 
-MEDDLE = Path(__file__).parent / "faults" / "meddle"
+INTERRUPT = Path(__file__).parent / "faults" / "interrupt"
 
 # Root passes every permission; without these two capabilities it is held to them as users are.
 AS_USER = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.getuid() == 0 else []
@@ -39,18 +39,21 @@ def command(workdir, *arguments, cores=2):
     return [str(word) for word in words]
 
 
-def start(words, *, marks=None, deeds=None, **environment):
+def start(words, *, markers=None, interruptions=None, **environment):
     """Start a process in a session of its own, its output on a pipe.
 
-    ``deeds`` says what happens to which product, with ``marks`` as folder: see meddle.
+    ``interruptions`` says what happens to which product, with ``markers`` as folder: see
+    faults/interrupt.
     """
     # The interpreter's own folder comes first, so that jobs find the same environment.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment = {**os.environ, "PATH": path, **environment}
-    if deeds:
-        marks.mkdir(parents=True, exist_ok=True)
-        environment["PYTHONPATH"] = str(MEDDLE)
-        environment["MEDDLE"] = json.dumps({"marks": str(marks), "deeds": deeds})
+    if interruptions:
+        markers.mkdir(parents=True, exist_ok=True)
+        environment["PYTHONPATH"] = str(INTERRUPT)
+        environment["INTERRUPT"] = json.dumps(
+            {"markers": str(markers), "interruptions": interruptions}
+        )
     return subprocess.Popen(
         words,
         env=environment,
@@ -129,16 +132,33 @@ def need_permissions():
         pytest.skip("root, who passes every permission, and setpriv(1) cannot change that here")
 
 
+def hash_files(folder):
+    """Return the sha256 of every file below a folder, by path."""
+    files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
+
+
+def hash_products(workdir):
+    """Return the sha256 of every file in ``results`` and ``work``, by path."""
+    return {
+        f"{part}/{path}": digest
+        for part in ("results", "work")
+        for path, digest in hash_files(workdir / part).items()
+    }
+
+
 def digests(workdir):
     """Return the sha256 of every file that steps hand on or users keep, by path.
 
     But for the report's page on the run itself, which tells how long its jobs took.
     """
     return {
-        path.relative_to(workdir).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for folder in ("results", "work")
-        for path in sorted((workdir / folder).rglob("*"))
-        if path.is_file() and path.name != "run.js"
+        path: digest
+        for path, digest in hash_products(workdir).items()
+        if Path(path).name != "run.js"
     }
 
 

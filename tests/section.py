@@ -10,7 +10,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from places import REPOSITORY
+from places import DEFAULTS, REPOSITORY
 from st1k4m.demo import dataset as demo
 from st1k4m.demo import tissue as demo_tissue
 from st1k4m.formats.spots import read_spots
@@ -18,7 +18,7 @@ from st1k4m.geometry.align_spots import align_spots
 from st1k4m.run import settings
 
 GEOMETRY = settings.read_table(REPOSITORY / "config" / "geometry.tsv")
-OPTIONS = {"radius": "file", "radius_tolerance": 0.1, "auto_correct": True, "max_outside": 0.05}
+OPTIONS = DEFAULTS["geometry"]
 TECH = {"ST": "ST", "ST2K": "ST", "Visium": "Visium", "VisiumHD": "VisiumHD"}
 UM_PER_PX = {"ST": 40.0, "ST2K": 30.0, "Visium": 20.0, "VisiumHD": 2.0}
 

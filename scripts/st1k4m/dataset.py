@@ -1,4 +1,4 @@
-"""Names in the dataset: technologies, kinds of files, slides."""
+"""What the dataset calls things: kinds of files, names of slides."""
 
 import re
 from pathlib import Path
@@ -11,8 +11,7 @@ SLIDE_NAME = rf"[^{_NOT_IN_NAMES}.\-][^{_NOT_IN_NAMES}]*"
 #: File systems allow 255 bytes for a name; this leaves room for suffixes.
 LONGEST_NAME = 200
 
-TECHS = ("ST", "Visium", "VisiumHD")
-#: kind of file: (its folder in the dataset, the suffix after the slide's name)
+#: kind of file: (its folder in the dataset, what follows the slide's name)
 KINDS = {
     "image": ("image", ".png"),
     "counts": ("gene_exp", "_count.csv"),
@@ -31,6 +30,6 @@ def check_name(slide: str) -> str:
     return ""
 
 
-def slide_of(path: Path) -> str:
+def slide_of(path: Path, kind: str) -> str:
     """Return the name of the slide to which a coordinate file belongs."""
-    return path.name.removesuffix("_coord.csv")
+    return path.name.removesuffix(KINDS[kind][1])

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from measure import REPOSITORY, SCRIPTS
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY / "scripts"))
+sys.path.insert(0, str(SCRIPTS))
 
-from st1k4m.collection import relate_slides, tables  # noqa: E402
-from st1k4m.collection.fingerprint import write_fingerprint  # noqa: E402
-from st1k4m.collection.fingerprint_slide import make_fingerprint  # noqa: E402
-from st1k4m.collection.make_splits import make_splits  # noqa: E402
+from st1k4m.collection import relate_slides, tables
+from st1k4m.collection.fingerprint import write_fingerprint
+from st1k4m.collection.fingerprint_slide import make_fingerprint
+from st1k4m.collection.make_splits import make_splits
 
 #: Barcodes of an array: as many as a Visium array of 6.5 mm has.
 BARCODES = 4992

@@ -13,15 +13,6 @@ from pathlib import Path
 
 import measure
 
-OPTIONS = {
-    "min_genes": 1,
-    "min_counts": 0,
-    "max_pct_mito": None,
-    "min_spots": 0,
-    "target_sum": "median",
-    "n_top_genes": 128,
-    "theta": 100,
-}
 OURS = """
 from st1k4m.expression.count_expression import count_expression
 count_expression({counts!r}, {coord!r}, {out!r}, slide={slide!r}, species="human",
@@ -61,7 +52,7 @@ def make(folder: Path, slide: str, spots: int, genes: int, density: float) -> di
 
 def run_ours(paths: dict[str, str], compression: str = "gzip", threads: int = 1) -> measure.Usage:
     """Run our step."""
-    options = OPTIONS | {"compression": compression}
+    options = {"compression": compression}
     return measure.run_python(OURS.format(options=options, threads=threads, **paths))
 
 

@@ -17,7 +17,6 @@ from pathlib import Path
 import measure
 import numpy as np
 
-REPOSITORY = Path(__file__).parents[2]
 ALIGN = """
 import json, time
 from st1k4m.run import settings
@@ -26,7 +25,7 @@ from st1k4m.formats.spots import read_spots
 begin = time.perf_counter()
 align_spots({coord!r}, {image!r}, {out!r}, slide={slide!r}, tech={tech!r}, override=None,
             geometry=settings.rows_for(settings.read_table({table!r}), {slide!r}, {tech!r}),
-            options=dict(radius="file", radius_tolerance=0.1, auto_correct=True, max_outside=0.05))
+            options={{}})
 seconds = time.perf_counter() - begin
 table, facts = read_spots({out!r})
 known = int((table.array_row >= 0).sum())
@@ -76,7 +75,7 @@ def make_slide(folder: Path, kind: str, spots: int) -> dict:
         "slide": slide,
         "tech": tech,
         "out": str(folder / f"{slide}.parquet"),
-        "table": str(REPOSITORY / "config" / "geometry.tsv"),
+        "table": str(measure.REPOSITORY / "config" / "geometry.tsv"),
         **{key: str(path) for key, path in paths.items()},
     }
 

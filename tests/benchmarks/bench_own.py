@@ -15,7 +15,8 @@ import sys
 import time
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from measure import REPOSITORY
+
 GENES = 18_085
 
 

@@ -11,10 +11,9 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from measure import SCRIPTS
 
-HERE = Path(__file__).resolve().parent
-SCRIPTS = HERE.parents[1] / "scripts"
-sys.path[:0] = [str(HERE.parent), str(SCRIPTS)]
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(SCRIPTS)]
 
 from tile_stores import write_store  # noqa: E402
 

@@ -21,11 +21,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyvips
 
-OPTIONS = {
-    **{"extent": "spot", "size": "native", "edge": "pad", "fill": [0, 0, 0], "upsample": "flag"},
-    **{"pixels": True, "compression": "none", "tissue_threshold": 0.5, "drop_off_tissue": False},
-    "max_pixels": 4_000_000_000,
-}
 TIMED = """
 import json, os, time
 os.environ["VIPS_CONCURRENCY"] = str({threads})
@@ -201,7 +196,7 @@ def decode(slide: Slide, repeat: int | None = None) -> Result:
 
 def cut(slide: Slide, name: str, bare: Result, repeat: int | None = None, **options) -> Result:
     """Measure the whole job."""
-    result = run(slide, *OURS, repeat=repeat, options=OPTIONS | options)
+    result = run(slide, *OURS, repeat=repeat, options=options)
     show(name, result, bare)
     return result
 

@@ -1,13 +1,13 @@
 """The generated slides are what tests, benchmarks and the demo take them for."""
 
 import csv
-import hashlib
 import re
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from runs import hash_files
 from st1k4m.demo import dataset as demo
 from st1k4m.demo import tissue as demo_tissue
 
@@ -32,11 +32,6 @@ def cut(image, coord):
         yield image[top : max(top + 1, round(y + r)), left : max(left + 1, round(x + r))]
 
 
-def digests(folder):
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
-
-
 def test_demo_is_four_slides_in_the_datasets_layout(demo_folder):
     with (demo_folder / demo.META_FILE).open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -51,7 +46,7 @@ def test_demo_is_four_slides_in_the_datasets_layout(demo_folder):
 
 def test_demo_is_the_same_bytes_every_time(demo_folder, tmp_path):
     demo.make_demo(tmp_path)
-    assert digests(tmp_path) == digests(demo_folder)
+    assert hash_files(tmp_path) == hash_files(demo_folder)
 
 
 @pytest.mark.parametrize(

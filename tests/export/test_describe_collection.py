@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from places import REPOSITORY
-from st1k4m.export import checksums, describe_collection
+from st1k4m.export import describe_collection, hash_products
 from st1k4m.export.contents import Table, find_studies
 from st1k4m.export.options import CardOptions
 from st1k4m.source.catalogue import Slide
@@ -170,7 +170,7 @@ def describe(root, options=None):
         if (root / f"spatialdata/{slide}.zarr").exists():
             products.append(root / f"spatialdata/{slide}.zarr")
         hashed.append(root.parent / f"{slide}.sums")
-        checksums.hash_products(root, products, hashed[-1])
+        hash_products.hash_products(root, products, hashed[-1])
     collection = root / "collection"
     describe_collection.describe_collection(
         root,

@@ -1,17 +1,16 @@
 """A slide as SpatialData holds what its AnnData and image hold, under spatialdata-io's names."""
 
 import builtins
-import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from runs import hash_files
 from st1k4m.errors import SlideError
 from st1k4m.export import write_spatialdata as export
 from st1k4m.export.options import StoreOptions
@@ -31,14 +30,6 @@ def write(spatialdata, tmp_path):
         return spatialdata.read_zarr(tmp_path / name)
 
     return write
-
-
-def digests(folder):
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(Path(folder).rglob("*"))
-        if path.is_file()
-    }
 
 
 def affine(spatialdata, element, system):
@@ -242,8 +233,8 @@ def test_the_same_slide_gives_the_same_bytes(make_finished, write, tmp_path):
     finished = make_finished("S", size=(1100, 1050))
     for name, threads in (("a.zarr", 1), ("b.zarr", 2)):
         write(finished, name, image=finished.image, threads=threads)
-    assert digests(tmp_path / "a.zarr") == digests(tmp_path / "b.zarr")
-    assert len(digests(tmp_path / "a.zarr")) > 50
+    assert hash_files(tmp_path / "a.zarr") == hash_files(tmp_path / "b.zarr")
+    assert len(hash_files(tmp_path / "a.zarr")) > 50
 
 
 def test_an_image_of_another_size_is_refused(make_finished, write, tmp_path):
@@ -259,11 +250,11 @@ def test_an_image_of_another_size_is_refused(make_finished, write, tmp_path):
 def test_a_broken_image_leaves_the_store_of_before(make_finished, write, tmp_path):
     finished = make_finished("S")
     write(finished)
-    before = digests(tmp_path / "store.zarr")
+    before = hash_files(tmp_path / "store.zarr")
     finished.image.write_bytes(finished.image.read_bytes()[:30_000])
     with pytest.raises(SlideError, match="truncated"):
         write(finished, image=finished.image)
-    assert digests(tmp_path / "store.zarr") == before
+    assert hash_files(tmp_path / "store.zarr") == before
     assert [path.name for path in tmp_path.glob("*store.zarr*")] == ["store.zarr"]
 
 

@@ -11,6 +11,7 @@ import pytest
 import scanpy as sc
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import DEFAULTS
 from scipy.sparse import csr_matrix
 from st1k4m.errors import SlideError
 from st1k4m.expression import count_expression as step
@@ -18,16 +19,7 @@ from st1k4m.expression import mitochondria, variable_genes
 from st1k4m.expression.count_expression import count_expression, subset_expression
 from st1k4m.expression.mitochondria import find_mitochondrial
 
-OPTIONS = {
-    "min_genes": 1,
-    "min_counts": 0,
-    "max_pct_mito": None,
-    "min_spots": 0,
-    "target_sum": "median",
-    "n_top_genes": 128,
-    "theta": 100,
-    "compression": "gzip",
-}
+OPTIONS = DEFAULTS["expression"]
 
 
 def write_counts(path, values, spots, genes):

@@ -107,8 +107,11 @@ def test_file_that_vanishes_during_the_run_costs_its_slide(sound_run, tmp_path):
     dataset = shutil.copytree(sound_run.dataset, tmp_path / "dataset")
     image, spots = dataset / f"ST/image/{ST}.png", f"work/spots/{A}.parquet"
     words = runs.command(tmp_path / "run", "--config", f"dataset={dataset}")
-    deeds = {f"work/spots/{ST}.parquet": f"lose {image}", f"results/tiles/{A}.h5": f"lose {spots}"}
-    failed = runs.run(words, deeds=deeds, marks=tmp_path / "marks")
+    interruptions = {
+        f"work/spots/{ST}.parquet": f"lose {image}",
+        f"results/tiles/{A}.h5": f"lose {spots}",
+    }
+    failed = runs.run(words, interruptions=interruptions, markers=tmp_path / "markers")
 
     assert failed.returncode != 0
     assert "Traceback" not in failed.stdout

@@ -6,9 +6,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from section import GEOMETRY, OPTIONS, REPOSITORY, align, make_section
+from st1k4m.codes import FLAGS
 from st1k4m.errors import SlideError
 from st1k4m.formats.spots import read_spots
-from st1k4m.geometry.align_spots import FLAGS, align_spots
+from st1k4m.geometry.align_spots import align_spots
 from st1k4m.geometry.lattice import KINDS
 from st1k4m.geometry.numbering import number_spots
 from st1k4m.run import settings

@@ -104,7 +104,7 @@ def test_pieces_too_far_apart_are_doubted_and_never_numbered_wrong():
         apart = np.arange(60) < 30  # half of them 160 columns and 80 rows further on the array
         rows, cols = 80 * apart, 160 * apart
         x, y = lattice.x + cols * step[0], lattice.y + rows * step[1]
-        far = demo_tissue.Spots(x, y, lattice.row + rows, lattice.col + cols, lattice.r)
+        far = demo_tissue.LaidSpots(x, y, lattice.row + rows, lattice.col + cols, lattice.r)
         _, numbering = number(x, y, "Visium")
         told += bool(numbering.doubts)
         assert numbering.doubts or wrong(numbering, far, "Visium") == 0

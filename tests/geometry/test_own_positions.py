@@ -13,7 +13,7 @@ from st1k4m.formats.spots import read_spots
 from st1k4m.geometry.align_spots import align_spots
 from st1k4m.run import settings
 from st1k4m.source import own_slides
-from st1k4m.source.own_image import image_at_hand
+from st1k4m.source.inputs import image_at_hand
 from st1k4m.source.positions import read_positions
 
 SECTION = own_layouts.make_section()

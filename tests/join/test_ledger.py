@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from st1k4m.codes import REASONS
 from st1k4m.formats.ledger import write_ledger
 from st1k4m.formats.spots import SpotTable
 from st1k4m.formats.tile_store import StoreFacts
-from st1k4m.join.ledger import REASONS, make_ledger
+from st1k4m.join.ledger import make_ledger
 from st1k4m.join.record import make_record
 
 

@@ -223,7 +223,7 @@ def test_same_slide_gives_the_same_bytes(tmp_path):
 
 
 @pytest.fixture
-def cohort(tmp_path, monkeypatch):
+def report_folder(tmp_path, monkeypatch):
     """Finish three slides, one done, one failed, one excluded; the report's folder."""
     monkeypatch.chdir(tmp_path)
     names = ("Slide_A", "Slide_B", "Slide_C")
@@ -244,8 +244,8 @@ def read_calls(path):
     return {name: json.loads(value) for name, value in calls}
 
 
-def test_report_has_a_row_for_every_slide(cohort):
-    table = read_calls(cohort / "cards.js")["cards"]
+def test_report_has_a_row_for_every_slide(report_folder):
+    table = read_calls(report_folder / "cards.js")["cards"]
     rows = {row[0]: dict(zip(table["columns"], row, strict=True)) for row in table["rows"]}
     status = {name: row["status"] for name, row in rows.items()}
     assert status == {"Slide_A": "done", "Slide_B": "failed", "Slide_C": "excluded"}
@@ -255,13 +255,13 @@ def test_report_has_a_row_for_every_slide(cohort):
     assert rows["Slide_B"]["spots"] is None
 
 
-def test_report_repeats_the_summary(cohort):
-    summary = json.loads((cohort.parent / "summary.json").read_text())
-    assert read_calls(cohort / "cards.js")["totals"] == summary
+def test_report_repeats_the_summary(report_folder):
+    summary = json.loads((report_folder.parent / "summary.json").read_text())
+    assert read_calls(report_folder / "cards.js")["totals"] == summary
 
 
-def test_seconds_and_memory_come_from_the_logs(cohort):
-    (step,) = read_calls(cohort / "run.js")["run"]
+def test_seconds_and_memory_come_from_the_logs(report_folder):
+    (step,) = read_calls(report_folder / "run.js")["run"]
     assert step == {
         "step": "cut_tiles",
         "jobs": 1,
@@ -272,11 +272,11 @@ def test_seconds_and_memory_come_from_the_logs(cohort):
     }
 
 
-def test_text_of_the_dataset_cannot_become_markup(cohort):
-    for path in cohort.rglob("*.js"):
+def test_text_of_the_dataset_cannot_become_markup(report_folder):
+    for path in report_folder.rglob("*.js"):
         if path.name in {"cards.js", "run.js"} or path.parent.name == "slides":
             assert "<" not in path.read_text()
-    table = read_calls(cohort / "cards.js")["cards"]
+    table = read_calls(report_folder / "cards.js")["cards"]
     assert table["rows"][0][table["columns"].index("tissue")] == HOSTILE
 
 

@@ -1,12 +1,16 @@
 """The configuration: every fault at once, in words."""
 
 import copy
+import dataclasses
 
 import pytest
 import yaml
 from places import REPOSITORY
 from st1k4m.errors import ConfigError
+from st1k4m.expression.options import ExpressionOptions
+from st1k4m.geometry.options import AlignOptions
 from st1k4m.run import settings
+from st1k4m.tiles.options import TileOptions
 
 SCHEMA = REPOSITORY / "config/config.schema.yaml"
 
@@ -82,6 +86,55 @@ def test_every_option_has_a_default_and_a_description(config):
         for option, content in described["properties"].items():
             assert section == "select" or content["description"]
             assert f"`{section}.{option}`" in documentation
+
+
+@pytest.mark.parametrize(
+    ("section", "options"),
+    [("expression", ExpressionOptions), ("geometry", AlignOptions), ("tiles", TileOptions)],
+)
+def test_a_step_has_the_defaults_of_the_configuration(config, section, options):
+    shipped = options.of_section(config[section])
+    assert dataclasses.replace(shipped, **as_tuples(shipped)) == options()
+
+
+def as_tuples(options):
+    values = vars(options)
+    return {name: tuple(values[name]) for name in values if isinstance(values[name], list)}
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "value"),
+    [
+        (ExpressionOptions, "min_genes", -1),
+        (ExpressionOptions, "n_top_genes", 0),
+        (ExpressionOptions, "max_pct_mito", 101),
+        (ExpressionOptions, "target_sum", "mean"),
+        (ExpressionOptions, "target_sum", 0),
+        (ExpressionOptions, "theta", 0),
+        (ExpressionOptions, "compression", "zip"),
+        (AlignOptions, "radius", "r"),
+        (AlignOptions, "max_outside", 1.5),
+        (TileOptions, "extent", "112"),
+        (TileOptions, "size", 0),
+        (TileOptions, "size", "full"),
+        (TileOptions, "edge", "cut"),
+        (TileOptions, "fill", (0, 0)),
+        (TileOptions, "fill", (0, 0, 256)),
+        (TileOptions, "upsample", "fail"),
+        (TileOptions, "compression", "zip"),
+        (TileOptions, "tissue_threshold", -0.1),
+        (TileOptions, "max_pixels", 0),
+    ],
+)
+def test_a_value_that_an_option_cannot_have_is_named(options, name, value):
+    with pytest.raises(ValueError, match=rf"^{name} is .*, expected "):
+        options(**{name: value})
+
+
+def test_tiles_of_no_format_have_no_pixels():
+    assert not TileOptions.of_section({"format": "none"}).pixels
+    assert TileOptions.of_section({"format": "png"}).pixels
+    assert TileOptions(extent="55.5um").micrometres == 55.5
 
 
 def test_texts_of_the_command_line_become_what_they_spell(config):

@@ -8,7 +8,7 @@ import own_layouts
 import pytest
 from st1k4m.errors import CatalogueError, SlideError
 from st1k4m.expression.read_own import read_own_counts
-from st1k4m.source import own_layout, own_slides, places
+from st1k4m.source import inputs, own_slides, places
 from st1k4m.source.own_catalogue import from_table
 from st1k4m.source.positions import read_positions
 
@@ -345,7 +345,7 @@ def test_a_table_makes_a_catalogue(tmp_path):
     assert made.slides["B"].status == "missing_file"
     layout = made.layout("B", "counts")
     with pytest.raises(SlideError, match="does not exist"):
-        own_layout.require("B", "counts", made.path("B", "counts"), layout)
+        inputs.require("B", "counts", made.path("B", "counts"), layout)
 
 
 def test_a_member_of_an_archive_that_is_gone_is_named(tmp_path):

@@ -5,15 +5,13 @@ import json
 import h5py
 import numpy as np
 import pytest
-import yaml
-from places import REPOSITORY
+from places import DEFAULTS
 from section import make_section
 from st1k4m.formats.tile_store import read_store_facts
 from st1k4m.image import decode
 from st1k4m.tiles import cut_tiles
 
-OPTIONS = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())["tiles"]
-OPTIONS = OPTIONS | {"pixels": True}
+OPTIONS = DEFAULTS["tiles"]
 
 
 def cut(section, folder, **changes):

@@ -18,6 +18,7 @@ from benchmarks import measure
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from places import DEFAULTS
 from st1k4m.errors import SlideError
 from st1k4m.formats.spots import SpotTable
 from st1k4m.formats.spots import write_spots as write_spots_file
@@ -29,18 +30,7 @@ from st1k4m.tiles.squares import Squares
 from st1k4m.tiles.window import Window
 
 Image.MAX_IMAGE_PIXELS = None
-OPTIONS = {
-    "extent": "spot",
-    "size": "native",
-    "edge": "pad",
-    "fill": [0, 0, 0],
-    "upsample": "refuse",
-    "pixels": True,
-    "compression": "none",
-    "tissue_threshold": 0.5,
-    "drop_off_tissue": False,
-    "max_pixels": 4_000_000_000,
-}
+OPTIONS = DEFAULTS["tiles"]
 
 
 def write_spots(path, x, y, radius, width, height, um_per_px=None, names=None):
@@ -238,7 +228,7 @@ def test_another_size_is_area_average_down_and_cubic_up(cut, size, reference):
     picture = cv2.blur(paint(200, 200), (3, 3))
     x, y = np.array([100, 80.5, 3]), np.array([100, 60, 198.0])
     native = tiles_of(cut(picture, x, y, 23.0))
-    store = cut(picture, x, y, 23.0, size=size, upsample="flag", um_per_px=0.5)
+    store = cut(picture, x, y, 23.0, size=size, um_per_px=0.5)
     for tile, source in zip(tiles_of(store), native, strict=True):
         assert tile.shape == (size, size, 3)
         assert np.abs(tile - reference(source, size)).max() <= 1
@@ -252,7 +242,7 @@ def test_another_size_is_area_average_down_and_cubic_up(cut, size, reference):
 
 def test_a_slide_too_coarse_for_the_size_is_refused_unless_flagged(cut):
     with pytest.raises(SlideError, match="tiles of 16 px would be enlarged to 224 px"):
-        cut(paint(100, 100), [50], [50], 8.0, size=224)
+        cut(paint(100, 100), [50], [50], 8.0, size=224, upsample="refuse")
 
 
 def test_a_radius_beyond_reason_is_refused(cut):

@@ -1,6 +1,5 @@
 """Finished runs that several tests look at, and copies for the tests that change something."""
 
-import hashlib
 import re
 import shutil
 
@@ -37,15 +36,10 @@ def digests():
     """Return the sha256 of every product, by path: what users keep and what steps hand on."""
 
     def read(workdir, *, without=()):
-        files = sorted(
-            path
-            for folder in ("results", "work")
-            for path in (workdir / folder).rglob("*")
-            if path.is_file() and not any(name in path.name for name in without)
-        )
         return {
-            path.relative_to(workdir).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in files
+            path: digest
+            for path, digest in runs.hash_products(workdir).items()
+            if not any(name in path.rpartition("/")[2] for name in without)
         }
 
     return read

@@ -64,17 +64,17 @@ def test_a_job_that_outlives_its_driver_puts_nothing_in_place(
 ):
     """Seen before: a store of other options in place, and "Nothing to be done"."""
     (workdir / product).unlink()
-    marks, words = tmp_path / "marks", words_of(sound_run, workdir)
-    process = runs.start([*words, *config], deeds={product: "wait"}, marks=marks)
-    mark = marks / os.path.basename(product)
-    runs.wait_for(mark, process)
+    markers, words = tmp_path / "markers", words_of(sound_run, workdir)
+    process = runs.start([*words, *config], interruptions={product: "wait"}, markers=markers)
+    marker = markers / os.path.basename(product)
+    runs.wait_for(marker, process)
     os.kill(process.pid, signal.SIGKILL)
     assert runs.run([*words, "--unlock"]).returncode == 0
     again = runs.run(words)
     assert again.returncode == 0, again.stdout
     log = (workdir / f"logs/cut_tiles/{ST}.log").read_text()
 
-    mark.unlink()
+    marker.unlink()
     runs.finish(process)  # its output is a pipe, which ends with the job
     assert runs.digests(workdir) == runs.digests(sound_run.workdir)
     assert (workdir / f"logs/cut_tiles/{ST}.log").read_text() == log
@@ -206,17 +206,17 @@ def test_refresh_waits_for_the_lock(sound_run, workdir, tmp_path):
     """Seen before: the running run's catalogue replaced by a run that the lock refused."""
     product = f"work/spots/{ST}.parquet"
     (workdir / product).unlink()
-    marks, words = tmp_path / "marks", words_of(sound_run, workdir)
+    markers, words = tmp_path / "markers", words_of(sound_run, workdir)
     process = runs.start(
-        [*words, "--forcerun", "align_spots"], deeds={product: "wait"}, marks=marks
+        [*words, "--forcerun", "align_spots"], interruptions={product: "wait"}, markers=markers
     )
-    runs.wait_for(marks / os.path.basename(product), process)
+    runs.wait_for(markers / os.path.basename(product), process)
     path = workdir / "resources/catalogue.tsv"
     before = path.stat().st_mtime_ns
     refused = runs.run([*words, "refresh=true"])
     assert refused.returncode != 0
     assert path.stat().st_mtime_ns == before
-    (marks / os.path.basename(product)).unlink()
+    (markers / os.path.basename(product)).unlink()
     assert runs.finish(process).returncode == 0
 
 

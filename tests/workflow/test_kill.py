@@ -27,9 +27,9 @@ def states(workdir):
 
 def test_job_killed_at_each_step_costs_its_slide_and_the_same_command_goes_on(sound_run, tmp_path):
     """As the system does when memory runs out: no step can clean up after itself."""
-    workdir, marks = tmp_path / "run", tmp_path / "marks"
+    workdir, markers = tmp_path / "run", tmp_path / "markers"
     words = runs.command(workdir, "--config", f"dataset={sound_run.dataset}")
-    for deeds, expected in (
+    for interruptions, expected in (
         (
             {f"work/expression/{A}.h5ad": "kill", f"work/spots/{ST}.parquet": "kill"},
             {A: ("failed", "count_expression"), ST: ("failed", "align_spots")},
@@ -45,10 +45,12 @@ def test_job_killed_at_each_step_costs_its_slide_and_the_same_command_goes_on(so
         ({"results/manifest.tsv": "kill"}, {A: ("done", ""), ST: ("done", "")}),
         ({"results/report/index.html": "kill"}, {A: ("done", ""), ST: ("done", "")}),
     ):
-        killed = runs.run(words, deeds=deeds, marks=marks)
+        killed = runs.run(words, interruptions=interruptions, markers=markers)
         assert killed.returncode != 0
         assert "Traceback" not in killed.stdout
-        assert {mark.name for mark in marks.iterdir()} >= {os.path.basename(path) for path in deeds}
+        assert {marker.name for marker in markers.iterdir()} >= {
+            os.path.basename(path) for path in interruptions
+        }
         assert states(workdir) == expected
         for slide, (status, stage) in expected.items():
             if status == "failed":
@@ -73,15 +75,15 @@ def test_job_killed_at_each_step_costs_its_slide_and_the_same_command_goes_on(so
 )
 def test_run_ended_by_a_signal_goes_on(sound_run, workdir, tmp_path, to_all, number, unlock):
     (workdir / SPOTS).unlink()
-    marks = tmp_path / "marks"
+    markers = tmp_path / "markers"
     words = runs.command(workdir, SPOTS, "--config", f"dataset={sound_run.dataset}")
-    process = runs.start(words, deeds={SPOTS: "wait"}, marks=marks)
-    runs.wait_for(marks / f"{ST}.parquet", process)
+    process = runs.start(words, interruptions={SPOTS: "wait"}, markers=markers)
+    runs.wait_for(markers / f"{ST}.parquet", process)
     # The engine looks for jobs a second after it started one; an interrupt at that moment is lost.
     time.sleep(1.5)
     (os.killpg if to_all else os.kill)(process.pid, number)
     if not to_all:
-        (marks / f"{ST}.parquet").unlink()
+        (markers / f"{ST}.parquet").unlink()
     ended = runs.finish(process)
     assert ended.returncode != 0
 
@@ -101,16 +103,16 @@ def test_run_ended_by_a_signal_goes_on(sound_run, workdir, tmp_path, to_all, num
 def test_job_that_outlives_its_driver_harms_no_later_run(sound_run, workdir, tmp_path):
     """SIGKILL or SIGHUP of the driver alone leaves its job at work."""
     (workdir / SPOTS).unlink()
-    marks = tmp_path / "marks"
+    markers = tmp_path / "markers"
     words = runs.command(workdir, SPOTS, "--config", f"dataset={sound_run.dataset}")
-    process = runs.start(words, deeds={SPOTS: "wait"}, marks=marks)
-    runs.wait_for(marks / f"{ST}.parquet", process)
+    process = runs.start(words, interruptions={SPOTS: "wait"}, markers=markers)
+    runs.wait_for(markers / f"{ST}.parquet", process)
     os.kill(process.pid, signal.SIGKILL)
     assert runs.run([*words, "--unlock"]).returncode == 0
     again = runs.run(words)
     assert again.returncode == 0, again.stdout
 
-    (marks / f"{ST}.parquet").unlink()
+    (markers / f"{ST}.parquet").unlink()
     runs.finish(process)  # its output is a pipe, which ends with the job
     assert runs.leftovers(workdir) == []
     assert not list(workdir.glob("work/failed/*/*"))

@@ -5,8 +5,8 @@ import os
 import pytest
 
 DEMO = ("Demo_Brain_Visium", "Demo_Breast_ST", "Demo_Colon_VisiumHD", "Demo_v1.2+crop_Visium")
-COHORT = {"build_manifest", "build_report", "relate_slides", "make_splits", "choose_panel"}
-COHORT |= {"draw_collection"}
+OVER_ALL = {"build_manifest", "build_report", "relate_slides", "make_splits", "choose_panel"}
+OVER_ALL |= {"draw_collection"}
 # What the arrays are made of is for their own tests.
 ELSEWHERE = {"calibrate_arrays"}
 
@@ -38,7 +38,7 @@ def test_tile_option_runs_tiles_and_what_follows(demo_copy, run_workflow, jobs_o
         "build_anndata",
         "fingerprint_slide",
         "draw_slide",
-        *COHORT,
+        *OVER_ALL,
     }
 
 
@@ -46,7 +46,7 @@ def test_option_of_a_technology_runs_only_its_slides(demo_copy, run_workflow, jo
     done = run_workflow(demo_copy, "--config", "technologies={ST: {geometry: {max_outside: 0.5}}}")
     assert done.returncode == 0, done.stdout
     jobs = jobs_of(done.stdout)
-    assert {slide for rule, slide in jobs if rule not in COHORT | ELSEWHERE} == {"Demo_Breast_ST"}
+    assert {slide for rule, slide in jobs if rule not in OVER_ALL | ELSEWHERE} == {"Demo_Breast_ST"}
     assert "count_expression" not in steps(jobs)
     assert "align_spots" in steps(jobs)
 
@@ -61,9 +61,9 @@ def test_changed_file_runs_what_reads_it(demo_copy, run_workflow, jobs_of, kind,
     done = run_workflow(demo_copy)
     assert done.returncode == 0, done.stdout
     jobs = jobs_of(done.stdout)
-    assert {slide for rule, slide in jobs if rule not in COHORT | ELSEWHERE} == {"Demo_Breast_ST"}
+    assert {slide for rule, slide in jobs if rule not in OVER_ALL | ELSEWHERE} == {"Demo_Breast_ST"}
     after = {"cut_tiles", "build_anndata", "fingerprint_slide", "draw_slide"}
-    assert steps(jobs) == ran | after | COHORT
+    assert steps(jobs) == ran | after | OVER_ALL
 
 
 def test_slide_added_to_a_folder_runs_alone(tmp_path, make_dataset, run_workflow, jobs_of):
@@ -79,7 +79,7 @@ def test_slide_added_to_a_folder_runs_alone(tmp_path, make_dataset, run_workflow
 
     second = run_workflow(workdir, "--config", f"dataset={folder}", "refresh=true")
     assert second.returncode == 0, second.stdout
-    assert {slide for rule, slide in jobs_of(second.stdout) if rule not in COHORT | ELSEWHERE} == {
-        "Demo_B"
-    }
-    assert steps(jobs_of(second.stdout)) >= COHORT - {"choose_panel"}
+    assert {
+        slide for rule, slide in jobs_of(second.stdout) if rule not in OVER_ALL | ELSEWHERE
+    } == {"Demo_B"}
+    assert steps(jobs_of(second.stdout)) >= OVER_ALL - {"choose_panel"}

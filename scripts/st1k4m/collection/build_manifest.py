@@ -13,12 +13,13 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from st1k4m import codes
 from st1k4m.formats.record import read_record
 from st1k4m.run.failures import read_failure
 from st1k4m.run.outputs import remove, write_text
 from st1k4m.run.products import read_made, read_origins
 from st1k4m.run.steps import PRODUCTS, SLIDE_STEPS
-from st1k4m.run.text import escape
+from st1k4m.run.text import escape, one_line
 from st1k4m.source import catalogue
 from st1k4m.source.bibliography import citations
 
@@ -48,10 +49,6 @@ COLUMNS = (
     "anndata",
     "tiles",
 )
-STATES = ("done", "failed", "excluded", "not_selected")
-#: Why a selected slide is not done: its data or options are wrong, its job failed in another way,
-#: or the run ended before its jobs.
-CAUSES = ("bad_data", "error", "not_reached")
 #: Number of failed slides that are printed by name.
 NAMED = 20
 
@@ -70,7 +67,7 @@ def build_manifest(
     catalogue_path
         The catalogue.
     status
-        Slide -> ``(selected | excluded | not_selected, reason)``, from ``selection.select``.
+        Slide -> (one of `codes.SELECTIONS`, reason), from ``selection.select``.
     manifest
         Where to write the table: tab-separated, `COLUMNS`, one row per slide of the catalogue.
     summary
@@ -104,7 +101,7 @@ def write_citations(
 
     If no study is known, the file has only a comment: a dataset folder may have no bibliography.
     """
-    pmids = [row.pmid for name, row in slides.slides.items() if status[name][0] == "selected"]
+    pmids = [row.pmid for name, row in slides.slides.items() if status[name][0] == codes.SELECTED]
     bib = ""
     for path in slides.bibs:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -129,13 +126,13 @@ def summarise(slides: catalogue.Catalogue, rows: list[dict]) -> dict:
         that are done): ``slides``, ``pairs``, ``tech``, ``species``, ``tissue``. The last three
         give slides and pairs by value.
     """
-    chosen = [row for row in rows if row["status"] in ("done", "failed")]
-    done = [row for row in rows if row["status"] == "done"]
+    chosen = [row for row in rows if row["status"] in (codes.DONE, codes.FAILED)]
+    done = [row for row in rows if row["status"] == codes.DONE]
     states = Counter(row["status"] for row in rows)
     return {
         "dataset": slides.dataset,
         "revision": slides.revision,
-        "states": {state: states[state] for state in STATES},
+        "states": {state: states[state] for state in codes.STATUSES},
         "declared": _totals(rows, "spots_declared"),
         "selected": _totals(chosen, "spots_declared"),
         "found": _totals(done, "spots_kept"),
@@ -159,11 +156,11 @@ def describe(
         Whether the run failed, so that ``failed.yaml`` was written.
     """
     states = Counter(row["status"] for row in rows)
-    wrong = [row for row in rows if row["status"] == "failed"]
-    unfinished = sum(row["cause"] == "not_reached" for row in wrong)
-    if not failed:  # only some targets were asked for: slides that were not reached did not fail
-        wrong = [row for row in wrong if row["cause"] != "not_reached"]
-    wrong.sort(key=lambda row: row["cause"] == "not_reached")  # these are listed last
+    wrong = [row for row in rows if row["status"] == codes.FAILED]
+    unfinished = sum(row["cause"] == codes.NOT_REACHED for row in wrong)
+    if not failed:  # only some targets: slides not reached did not fail
+        wrong = [row for row in wrong if row["cause"] != codes.NOT_REACHED]
+    wrong.sort(key=lambda row: row["cause"] == codes.NOT_REACHED)  # these are listed last
     lines = [
         f"  FAILED {row['slide']} at {row['stage']}: {row['reason']}\n"
         f"    what to do: {row['hint']}\n"
@@ -172,10 +169,10 @@ def describe(
     ]
     if len(wrong) > NAMED:
         lines.append(f"  ... and {len(wrong) - NAMED} more")
-    counts = {state: f"{states[state]} {state.replace('_', ' ')}" for state in STATES}
-    counts["failed"] = f"{len(wrong)} failed"
+    counts = {state: f"{states[state]} {state.replace('_', ' ')}" for state in codes.STATUSES}
+    counts[codes.FAILED] = f"{len(wrong)} failed"
     if unfinished:
-        counts["failed"] += f" ({unfinished} of them not finished)" if failed else ""
+        counts[codes.FAILED] += f" ({unfinished} of them not finished)" if failed else ""
         counts |= {} if failed else {"unfinished": f"{unfinished} not built whole"}
     if failed and len(wrong) > unfinished:
         lines.append(f"To continue without failed slides, add --configfile {results}/failed.yaml")
@@ -197,7 +194,7 @@ def write_failed(rows: list[dict[str, Any]], out: str | Path) -> None:
     failed = {
         row["slide"]: f"{row['stage']}: {_cell(row['reason'])}"
         for row in rows
-        if row["status"] == "failed" and row["cause"] != "not_reached"
+        if row["status"] == codes.FAILED and row["cause"] != codes.NOT_REACHED
     }
     if not failed:
         Path(out).unlink(missing_ok=True)
@@ -249,7 +246,7 @@ def _row(slide: catalogue.Slide, state: str, reason: str) -> dict:
         "spots_declared": slide.spots,
         "genes_declared": slide.genes,
     }
-    return row | _outcome(slide.slide) if state == "selected" else row
+    return row | _outcome(slide.slide) if state == codes.SELECTED else row
 
 
 def _outcome(slide: str) -> dict[str, Any]:
@@ -258,37 +255,43 @@ def _outcome(slide: str) -> dict[str, Any]:
     Only files below ``results/`` decide whether it is done: ``work/`` may be removed.
     """
     if failure := read_failure(slide):
-        cause = "bad_data" if failure["final"] else "error"
-        return {"status": "failed", "cause": cause} | {
+        cause = codes.BAD_DATA if failure["final"] else codes.ERROR
+        return {"status": codes.FAILED, "cause": cause} | {
             key: failure[key] for key in ("stage", "reason", "hint")
         }
     for step, products in PRODUCTS.items():
         wanted = [path.format(slide=slide) for path in products if path.startswith("results/")]
         if not SLIDE_STEPS[step].optional and not all(map(os.path.exists, wanted)):
             return {
-                "status": "failed",
-                "cause": "not_reached",
+                "status": codes.FAILED,
+                "cause": codes.NOT_REACHED,
                 "stage": _reached(slide, step),
-                "reason": "not finished: the run ended, or the job was killed, before this step",
+                "reason": f"not finished: {codes.CAUSES[codes.NOT_REACHED]}",
                 "hint": f"run the same command again; if it stays, read logs/{step}/{slide}.log",
             }
+    record = _product("build_anndata", "record", slide)
     try:
         found = _found(slide)
     except (ValueError, KeyError) as error:
-        return _wrong_product(f"results/records/{slide}.json", f"it cannot be read: {error!r}")
-    origins = {made.step: made for made in read_origins(f"results/records/{slide}.json")}
-    for step, path in (
-        ("build_anndata", f"results/anndata/{slide}.h5ad"),
-        ("build_anndata", f"results/ledger/{slide}.parquet"),
-        ("cut_tiles", f"results/tiles/{slide}.h5"),
+        return _wrong_product(record, f"it cannot be read: {error!r}")
+    origins = {made.step: made for made in read_origins(record)}
+    for step, name in (
+        ("build_anndata", "anndata"),
+        ("build_anndata", "ledger"),
+        ("cut_tiles", "tiles"),
     ):
+        path = _product(step, name, slide)
         try:
             made = read_made(path) if origins else None
         except (OSError, ValueError) as error:
             return _wrong_product(path, f"it cannot be opened ({escape(str(error))})")
         if made != origins.get(step):
             return _wrong_product(path, "it does not belong to the slide's record")
-    return {"status": "done", "reason": ""} | found
+    return {"status": codes.DONE, "reason": ""} | found
+
+
+def _product(step: str, name: str, slide: str) -> str:
+    return SLIDE_STEPS[step].makes[name].format(slide=slide)
 
 
 def _reached(slide: str, step: str) -> str:
@@ -304,8 +307,8 @@ def _reached(slide: str, step: str) -> str:
 
 def _wrong_product(path: str, why: str) -> dict[str, Any]:
     return {
-        "status": "failed",
-        "cause": "error",
+        "status": codes.FAILED,
+        "cause": codes.ERROR,
         "stage": "build_anndata",
         "reason": f"{path}: {why}",
         "hint": f"remove {path} and run the same command again",
@@ -314,7 +317,7 @@ def _wrong_product(path: str, why: str) -> dict[str, Any]:
 
 def _found(slide: str) -> dict:
     """Return the figures of a finished slide, from its record."""
-    record = read_record(f"results/records/{slide}.json")
+    record = read_record(_product("build_anndata", "record", slide))
     return {
         "spots_in_counts": record.spots.in_counts,
         "spots_in_coord": record.spots.in_coord,
@@ -325,15 +328,14 @@ def _found(slide: str) -> dict:
         "tier": record.tier,
         "flags": ",".join(record.flags),
         "warnings": " | ".join(record.warnings),
-        "anndata": f"anndata/{slide}.h5ad",
-        "tiles": f"tiles/{slide}.h5",
+        "anndata": _product("build_anndata", "anndata", slide).removeprefix("results/"),
+        "tiles": _product("cut_tiles", "tiles", slide).removeprefix("results/"),
     }
 
 
 def _cell(value) -> str:
     """Return a value as one line of text: no text of the dataset can break a row or a column."""
-    text = "" if value is None else str(value)
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return "" if value is None else one_line(str(value))
 
 
 def _totals(rows: list[dict], pairs: str) -> dict:

@@ -21,11 +21,13 @@ from pathlib import Path
 
 import numpy as np
 
+from st1k4m import codes
 from st1k4m.formats.ledger import read_positions
 from st1k4m.formats.record import Record, read_record
 from st1k4m.geometry.barcodes import bases_of
 from st1k4m.geometry.correction import Correction
 from st1k4m.run.outputs import write_text
+from st1k4m.technologies import technology
 
 log = logging.getLogger(__name__)
 
@@ -139,14 +141,14 @@ def calibrate_arrays(
         if old.name not in texts:
             old.unlink()
     for opinion in opinions:
-        if opinion.verdict in ("contradicts", "corrected"):
+        if opinion.verdict in (codes.CONTRADICTS, codes.CORRECTED):
             log.warning("%s: %s", opinion.slide, opinion.why)
 
 
 def read_slide(ledger: str | Path, record: str | Path) -> SlideArray | None:
-    """Read the barcodes and positions of a slide; None if the slide is not Visium."""
+    """Read the barcodes and positions of a slide; None if its ids are not barcodes."""
     known = read_record(record)
-    if known.tech != "Visium":
+    if not technology(known.tech).barcoded:
         return None
     barcodes, row, col = read_positions(ledger)
     bases = [bases_of(barcode or "") for barcode in barcodes]
@@ -335,12 +337,12 @@ def _compare(slide: SlideArray, found: ArrayMap, turned: tuple) -> SlideOpinion:
         faults.append(f"its array lies {name} against most slides of its kind")
     if agree < WHOLE * len(shared):
         faults.append(f"{len(shared) - agree} of {len(shared)} barcodes stand elsewhere")
-    verdict = "contradicts" if faults else "agrees"
+    verdict = codes.CONTRADICTS if faults else codes.AGREES
     if slide.corrected:
         faults.append(
             f"this is after the workflow's correction of its coordinates: {slide.corrected}"
         )
-        verdict = "corrected" if verdict == "agrees" else verdict
+        verdict = codes.CORRECTED if verdict == codes.AGREES else verdict
     return SlideOpinion(
         slide.slide,
         found.kind,
@@ -361,7 +363,7 @@ def _outsider(slide: SlideArray, maps: list[ArrayMap]) -> SlideOpinion:
             why = f"{shared} of its {len(slide.bases)} barcodes are of {found.kind}, but no "
             why += "symmetry brings them to the map's positions"
             return SlideOpinion(
-                slide.slide, found.kind, len(slide.bases), shared, 0, "", "contradicts", why
+                slide.slide, found.kind, len(slide.bases), shared, 0, "", codes.CONTRADICTS, why
             )
     if len(slide.bases) < SHARED:
         return _unknown(slide, "too few spots with a position on the array")
@@ -369,7 +371,7 @@ def _outsider(slide: SlideArray, maps: list[ArrayMap]) -> SlideOpinion:
 
 
 def _unknown(slide: SlideArray, why: str) -> SlideOpinion:
-    return SlideOpinion(slide.slide, "", len(slide.bases), 0, 0, "", "unknown", why)
+    return SlideOpinion(slide.slide, "", len(slide.bases), 0, 0, "", codes.UNKNOWN, why)
 
 
 def _to_cube(row: np.ndarray, col: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from scipy.spatial import cKDTree
 from st1k4m.collection.fingerprint import PICTURE, Fingerprint, write_fingerprint
 from st1k4m.formats import slide_anndata
 from st1k4m.run.provenance import Made
+from st1k4m.technologies import TECHNOLOGIES
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +34,8 @@ SMALLEST_FRAME = 32
 
 #: Columns of the spots: total counts, and number of genes.
 QC = (slide_anndata.TOTAL_COUNTS, slide_anndata.GENES)
-#: The part of an id that identifies a spot, with any prefix and suffix around it: the barcode of a
-#: Visium array, column x row of an ST array, a bin of VisiumHD.
-_BARCODE = re.compile(r"([ACGT]{12,})(?:-\d+)?$|(\d+x\d+)$|(s_\d+u[mu]_\d+_\d+)(?:-\d+)?$")
+#: The part of an id that identifies a spot, with any prefix and suffix around it.
+_BARCODE = re.compile("|".join(row.bare_id for row in TECHNOLOGIES.values()))
 
 
 def fingerprint_slide(

@@ -13,7 +13,6 @@ in four ways:
 - the notes lose the names (``gene0`` ...) and the order of the genes; here both are kept.
 """
 
-import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from scipy.sparse import csr_matrix
 
-log = logging.getLogger(__name__)
 
 DETECTED = 0.10
 """Share of a slide's spots that must have a gene in HEST-bench (``min_cells_pct``)."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from st1k4m.errors import ConfigError
 from st1k4m.run import outputs
+from st1k4m.run.text import one_line
 
 #: Prefix of a comment line at the head. Names of slides have no spaces, so none can start with it.
 COMMENT = "# "
@@ -102,4 +103,4 @@ def _cell(value: object) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.6g}"
-    return " ".join(str(value).split()) if isinstance(value, str) else str(value)
+    return one_line(value) if isinstance(value, str) else str(value)

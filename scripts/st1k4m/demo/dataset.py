@@ -13,7 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
-from st1k4m.demo.tissue import REGIONS, Spots, at_spots, lay_spots, paint_tissue, shape_tissue
+from st1k4m.demo.tissue import (
+    ARRAYS,
+    REGIONS,
+    LaidSpots,
+    at_spots,
+    lay_spots,
+    paint_tissue,
+    shape_tissue,
+)
+from st1k4m.technologies import ST, VISIUM, VISIUM_HD, technology
 
 META_FILE = "meta/meta_all_gene02122025.csv"
 META_COLUMNS = (
@@ -120,13 +129,12 @@ def sample_counts(
         yield rng.poisson(abundance * factor[region[here]] * scale[here, None])
 
 
-def name_spots(array: str, spots: Spots, seed: int) -> list[str]:
+def name_spots(array: str, spots: LaidSpots, seed: int) -> list[str]:
     """Return names as the platform's: ``10x13``, ``ACGT...-1`` or ``s_008um_00123_00456-1``."""
-    positions = zip(spots.col.tolist(), spots.row.tolist(), strict=True)
-    if array.startswith("ST"):
-        return [f"{col}x{row}" for col, row in positions]
-    if array == "VisiumHD":
-        return [f"s_008um_{row:05d}_{col:05d}-1" for col, row in positions]
+    written = ARRAYS[array].tech.id_format
+    if written:
+        positions = zip(spots.col.tolist(), spots.row.tolist(), strict=True)
+        return [written.format(col=col, row=row) for col, row in positions]
     rng = np.random.default_rng([seed, 5])
     letters = np.frombuffer(b"ACGT", "S1")[rng.integers(0, 4, (2 * len(spots), 16))]
     drawn = letters.view("S16").ravel().astype(str).tolist()
@@ -151,9 +159,9 @@ def write_counts(
                 file.write(next(rows).encode() + cells + b"\n")
 
 
-def write_coordinates(path: Path, names: list[str], spots: Spots, array: str) -> None:
+def write_coordinates(path: Path, names: list[str], spots: LaidSpots, array: str) -> None:
     """Write a coordinate file: y before x, with as many digits as the array's published files."""
-    digits = {"ST": 2, "ST2K": 2, "Visium": 0}.get(array)
+    digits = ARRAYS[array].digits
     with path.open("w", encoding="utf-8", newline="") as file:
         file.write(",yaxis,xaxis,r\n")
         for name, y, x in zip(names, spots.y.tolist(), spots.x.tolist(), strict=True):
@@ -173,7 +181,7 @@ def make_slide(
     folder: Path | str,
     slide: str,
     *,
-    tech: str = "Visium",
+    tech: str = VISIUM.name,
     array: str | None = None,
     spots: int = 120,
     genes: int = 60,
@@ -201,7 +209,7 @@ def make_slide(
     slide
         The slide's name.
     tech
-        ``ST``, ``Visium`` or ``VisiumHD``: the folder and the names of the spots.
+        Name of a technology: the folder and the names of the spots.
     array
         Key of ``ARRAYS``; None for the one of ``tech``.
     spots, genes
@@ -221,7 +229,7 @@ def make_slide(
     unmatched
         Number of spots that the count file lacks; the coordinate file lacks as many other spots.
     depth
-        Expected counts in a spot; None for 0.8 per gene, 0.2 for VisiumHD.
+        Expected counts in a spot; None for that of the array.
     annotated
         Whether to write labels of a pathologist: the name of each spot's region.
     species, tissue, pmid
@@ -257,13 +265,13 @@ def make_slide(
         counted = np.random.default_rng([seed, 6]).permutation(counted)
     symbols, marks = name_genes(genes, species)
     if depth is None:
-        depth = genes * (0.2 if tech == "VisiumHD" else 0.8)
+        depth = genes * ARRAYS[array].depth
     write_counts(
         paths["gene_exp"],
         [names[i] for i in counted],
         symbols,
         sample_counts(marks, region[counted], depth=depth, seed=seed),
-        decimals=tech != "ST" if decimals is None else decimals,
+        decimals=technology(tech).decimals if decimals is None else decimals,
     )
     located = np.delete(np.arange(len(laid)), slice(unmatched, 2 * unmatched))
     write_coordinates(paths["coord"], [names[i] for i in located], laid[located], array)
@@ -327,7 +335,7 @@ def make_dataset(folder: Path | str, slides: list[dict]) -> list[dict[str, str]]
 DEMO = (
     {
         "slide": "Demo_Breast_ST",
-        "tech": "ST",
+        "tech": ST.name,
         "spots": 220,
         "genes": 600,
         "um_per_px": 3.0,
@@ -337,7 +345,7 @@ DEMO = (
     },
     {
         "slide": "Demo_Brain_Visium",
-        "tech": "Visium",
+        "tech": VISIUM.name,
         "spots": 500,
         "genes": 700,
         "um_per_px": 2.0,
@@ -350,7 +358,7 @@ DEMO = (
     },
     {
         "slide": "Demo_Colon_VisiumHD",
-        "tech": "VisiumHD",
+        "tech": VISIUM_HD.name,
         "spots": 3000,
         "genes": 300,
         "um_per_px": 0.5,
@@ -360,7 +368,7 @@ DEMO = (
     },
     {
         "slide": "Demo_v1.2+crop_Visium",
-        "tech": "Visium",
+        "tech": VISIUM.name,
         "spots": 80,
         "genes": 400,
         "um_per_px": 1.0,

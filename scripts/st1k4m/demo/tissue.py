@@ -7,26 +7,34 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from st1k4m.technologies import ST, VISIUM, VISIUM_HD, Technology
+
 
 @dataclass(frozen=True)
-class Array:
+class DemoArray:
     """A spatial array: its lattice and its sizes in micrometres; jitter as a fraction of the pitch.
 
-    ``cut_um`` is twice the radius in the coordinate file. For Visium that is the theoretical
-    65 um spot of Space Ranger's ``spot_diameter_fullres``, not the printed 55 um.
+    Stated apart from ``config/geometry.tsv``, so that what is found with that table can be compared
+    with what was laid. ``cut_um`` is twice the radius in the coordinate file: for Visium that is
+    the theoretical 65 um spot of Space Ranger's ``spot_diameter_fullres``, not the printed 55 um.
+    ``digits`` is how many a coordinate has behind the point in the published files, None for all;
+    ``depth`` how many counts are expected in a spot for each gene.
     """
 
+    tech: Technology
     lattice: str
     pitch_um: float
     cut_um: float
     jitter: float = 0.0
+    digits: int | None = None
+    depth: float = 0.8
 
 
 ARRAYS = {
-    "ST": Array("square", 200.0, 100.0, jitter=0.03),
-    "ST2K": Array("staggered", 150.0, 110.0, jitter=0.03),
-    "Visium": Array("hexagonal", 100.0, 65.0),
-    "VisiumHD": Array("square", 8.0, 8.0),
+    ST.name: DemoArray(ST, "square", 200.0, 100.0, jitter=0.03, digits=2),
+    "ST2K": DemoArray(ST, "staggered", 150.0, 110.0, jitter=0.03, digits=2),
+    VISIUM.name: DemoArray(VISIUM, "hexagonal", 100.0, 65.0, digits=0),
+    VISIUM_HD.name: DemoArray(VISIUM_HD, "square", 8.0, 8.0, depth=0.2),
 }
 
 
@@ -53,7 +61,7 @@ NUCLEUS = (92, 62, 132)
 
 
 @dataclass(frozen=True)
-class Spots:
+class LaidSpots:
     """Spots: centres in pixels (float64), true array positions (int64), radius in pixels."""
 
     x: np.ndarray
@@ -66,9 +74,9 @@ class Spots:
         """Return the number of spots."""
         return len(self.x)
 
-    def __getitem__(self, index: np.ndarray) -> "Spots":
+    def __getitem__(self, index: np.ndarray) -> "LaidSpots":
         """Return the spots that ``index`` selects, in its order."""
-        return Spots(self.x[index], self.y[index], self.row[index], self.col[index], self.r)
+        return LaidSpots(self.x[index], self.y[index], self.row[index], self.col[index], self.r)
 
 
 def lay_spots(
@@ -80,7 +88,7 @@ def lay_spots(
     jitter: float | None = None,
     spread: float = 1.5,
     seed: int = 0,
-) -> tuple[Spots, tuple[int, int]]:
+) -> tuple[LaidSpots, tuple[int, int]]:
     """Place the lattice of an array on an image that is just large enough for it.
 
     Parameters
@@ -102,7 +110,7 @@ def lay_spots(
 
     Returns
     -------
-    Spots
+    LaidSpots
         All nodes of the lattice, row by row.
     tuple of int
         Height and width of the image, pixels.
@@ -119,8 +127,7 @@ def lay_spots(
         step = np.array([1.0, 1.0]) / np.sqrt(2)
     else:
         step = np.array([1.0, 1.0])
-    # In VisiumHD's files the columns run from right to left in the image.
-    along_x = -col if array == "VisiumHD" else col
+    along_x = int(kind.tech.directions[0][0]) * col
     pitch = kind.pitch_um / um_per_px
     turn = np.deg2rad(rotation)
     turned = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
@@ -130,7 +137,7 @@ def lay_spots(
     margin = max(0.75 * pitch, 0.04 * float(np.ptp(centres, axis=1).max()))
     x, y = centres - centres.min(axis=1, keepdims=True) + margin
     size = int(np.ceil(y.max() + margin)), int(np.ceil(x.max() + margin))
-    return Spots(x, y, row, col, kind.cut_um / 2 / um_per_px), size
+    return LaidSpots(x, y, row, col, kind.cut_um / 2 / um_per_px), size
 
 
 def smooth_noise(
@@ -151,21 +158,21 @@ def smooth_noise(
     return (total - total.mean()) / (total.std() + 1e-6)
 
 
-def at_spots(field: np.ndarray, spots: Spots) -> np.ndarray:
+def at_spots(field: np.ndarray, spots: LaidSpots) -> np.ndarray:
     """Return the values of ``field`` (h, w) in the pixels under the centres of spots, (n,)."""
     return field[spots.y.astype(int), spots.x.astype(int)]
 
 
 def shape_tissue(
-    lattice: Spots, size: tuple[int, int], count: int, *, missing: float, seed: int
-) -> tuple[Spots, np.ndarray]:
+    lattice: LaidSpots, size: tuple[int, int], count: int, *, missing: float, seed: int
+) -> tuple[LaidSpots, np.ndarray]:
     """Make the outline and the regions of the tissue, and choose the spots on it.
 
     About one spot in eight is on background.
 
     Returns
     -------
-    Spots
+    LaidSpots
         ``count`` spots (fewer if the lattice is smaller), in the lattice's order.
     numpy.ndarray
         int8 (h, w): the index into ``REGIONS`` of each pixel, -1 for background.

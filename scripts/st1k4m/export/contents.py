@@ -8,7 +8,7 @@ from pathlib import Path
 
 from st1k4m.collection.tables import read_table
 from st1k4m.errors import ConfigError
-from st1k4m.export.checksums import File
+from st1k4m.export.hash_products import File
 from st1k4m.source.catalogue import Slide
 
 LICENCE_COLUMNS = ("slides", "licence", "url", "source")

@@ -8,10 +8,11 @@ import posixpath
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from st1k4m.export.checksums import File
 from st1k4m.export.contents import Contents, Shards, Table
+from st1k4m.export.hash_products import File
 from st1k4m.export.options import CardOptions
 from st1k4m.formats.ledger import COLUMNS
+from st1k4m.technologies import TECHS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,7 +46,7 @@ PAIR_FIELDS = {name: (_TYPES[kind], sentence) for name, (kind, sentence) in COLU
 
 SLIDE_FIELDS = {
     "slide": (TEXT, "Name of the slide."),
-    "tech": (TEXT, "ST, Visium or VisiumHD."),
+    "tech": (TEXT, f"{', '.join(TECHS[:-1])} or {TECHS[-1]}."),
     "species": (TEXT, "As in the meta table."),
     "tissue": (TEXT, "As in the meta table."),
     "study": (TEXT, "The study that published the slide."),

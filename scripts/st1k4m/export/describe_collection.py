@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 from st1k4m import __version__
 from st1k4m.collection.tables import read_table
 from st1k4m.export import card, croissant
-from st1k4m.export.checksums import hash_file, list_files, read_sums, write_sums
 from st1k4m.export.contents import (
     LICENCE_COLUMNS,
     Contents,
@@ -18,6 +17,7 @@ from st1k4m.export.contents import (
     Table,
     find_studies,
 )
+from st1k4m.export.hash_products import hash_file, list_files, read_sums, write_sums
 from st1k4m.export.options import CardOptions
 from st1k4m.run import outputs
 from st1k4m.source import catalogue

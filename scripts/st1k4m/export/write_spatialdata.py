@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from st1k4m import codes
 from st1k4m.collection.tables import read_table
 from st1k4m.errors import SlideError
 from st1k4m.export.names import element_name, renamed
@@ -33,6 +34,7 @@ from st1k4m.formats.spots import DIAMETER
 from st1k4m.formats.tile_store import read_places
 from st1k4m.run import outputs
 from st1k4m.run.provenance import KEY, Made
+from st1k4m.technologies import technology
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -50,9 +52,6 @@ MICRONS = "microns"
 
 REGION, INSTANCE = "region", "spot_id"
 """Columns of the table: a spot's element and its index there, as in spatialdata-io."""
-
-BINNED = ("VisiumHD",)
-"""Technologies whose spots are square bins that touch; other technologies' spots are circles."""
 
 
 @dataclass(frozen=True)
@@ -267,7 +266,7 @@ def micrometres_per_pixel(record: Record) -> tuple[float, float] | None:
     are used only if the slide has the flag ``squeezed``: the lattice is then so much wider along
     one axis that the image's pixels are not square.
     """
-    if "squeezed" in record.flags:
+    if codes.SQUEEZED in record.flags:
         return record.um_per_px_xy
     return (float(record.um_per_px),) * 2 if record.um_per_px else None
 
@@ -336,7 +335,7 @@ def _spots(table: "AnnData", diameter: float, record: Record, frame: Frame) -> "
     centres = np.asarray(table.obsm[SPATIAL], np.float64)
     index = pd.RangeIndex(table.n_obs, name=INSTANCE)
     systems = _systems_of_shapes(frame)
-    if record.tech in BINNED:
+    if technology(record.tech).binned:
         return _squares(centres - diameter / 2, diameter, index, systems)
     return ShapesModel.parse(
         centres, geometry=0, radius=diameter / 2, index=pd.Index(index), transformations=systems
@@ -430,7 +429,7 @@ def _attributes(
         "cell_segmentation_image": tissue,
         "tissue_segmentation_image": tissue,
     }
-    if tables and record.tech in BINNED:
+    if tables and technology(record.tech).binned:
         attributes["bins_table"] = "table"
     return attributes
 

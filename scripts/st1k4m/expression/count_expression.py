@@ -6,12 +6,15 @@ import logging
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from st1k4m import codes
 from st1k4m.errors import SlideError
+from st1k4m.expression.options import ExpressionOptions
 from st1k4m.formats.expression import (
     BARCODE,
     COUNTS,
@@ -82,11 +85,7 @@ def count_expression(
     species
         As in the meta table; decides which genes are mitochondrial.
     options
-        ``min_genes``, ``min_counts``: a spot with less is dropped. ``max_pct_mito``: a spot with
-        more is dropped; None for no limit. ``min_spots``: a gene found in fewer spots is dropped.
-        ``target_sum``: total that each spot's counts are normalised to, ``"median"`` for the median
-        over the spots. ``n_top_genes``, ``theta``: variable genes, by Pearson residuals.
-        ``compression``: a name of `st1k4m.formats.expression.COMPRESSIONS`.
+        The arguments of `ExpressionOptions`.
     threads
         Threads that read the counts and compute; the result does not depend on it.
     layout
@@ -105,6 +104,7 @@ def count_expression(
 
     from st1k4m.expression.mitochondria import find_mitochondrial
 
+    chosen = ExpressionOptions.of_section(options)
     table, own_facts = _read_counts(counts, threads, slide, layout)
     log.info("%d spots, %d genes, %d non-zeros", *table.matrix.shape, table.matrix.nnz)
     located, off_tissue = _read_spots(slide, coord, layout)
@@ -118,9 +118,9 @@ def count_expression(
             "check that both files belong to this slide and write the ids in the same way",
         )
     mitochondrial, rule = find_mitochondrial(table.genes, species)
-    reasons = _judge_spots(table.matrix, mitochondrial, options)
-    reasons[[spot in off_tissue for spot in table.spots]] = "not_in_tissue"
-    reasons[~shared] = "no_coordinates"
+    reasons = _judge_spots(table.matrix, mitochondrial, chosen)
+    reasons[[spot in off_tissue for spot in table.spots]] = codes.NOT_IN_TISSUE
+    reasons[~shared] = codes.NO_COORDINATES
     _refuse_overfiltered(slide, reasons)
     kept = reasons == ""
     facts = {
@@ -131,7 +131,7 @@ def count_expression(
         **own_facts,
         "warnings": [
             *table.warnings,
-            *_find_oddities(slide, table.spots, kept, mitochondrial, options),
+            *_find_oddities(slide, table.spots, kept, mitochondrial, chosen),
         ],
     }
     for warning in facts["warnings"]:
@@ -140,7 +140,7 @@ def count_expression(
     spots = np.array(table.spots, object)
     uns = {
         SLIDE: slide,
-        OPTIONS: {key: value for key, value in options.items() if value is not None},
+        OPTIONS: {key: value for key, value in asdict(chosen).items() if value is not None},
         FACTS: facts,
         DROPPED: {SPOT: spots[~kept], REASON: reasons[~kept]},
     }
@@ -155,7 +155,7 @@ def count_expression(
     del table
     if not kept.all():
         matrix = matrix[kept]
-    _write(out, ad.AnnData(matrix, obs=obs, var=var, uns=uns), threads, made)
+    _write(out, ad.AnnData(matrix, obs=obs, var=var, uns=uns), chosen, threads, made)
 
 
 def subset_expression(
@@ -177,7 +177,8 @@ def subset_expression(
     threads
         Threads that compute; the result does not depend on it.
     """
-    _write(out, read_counted(expression, keep), threads)
+    table = read_counted(expression, keep)
+    _write(out, table, ExpressionOptions(**table.uns[OPTIONS]), threads)
 
 
 def _texts_table(columns: dict[str, Sequence[str]], index: Sequence[str]) -> "pd.DataFrame":
@@ -226,24 +227,26 @@ def _read_ids(slide: str, coord: Path) -> set[str]:
         ) from error
 
 
-def _judge_spots(matrix: "csr_matrix", mitochondrial: np.ndarray, options: dict) -> np.ndarray:
+def _judge_spots(
+    matrix: "csr_matrix", mitochondrial: np.ndarray, options: ExpressionOptions
+) -> np.ndarray:
     """Return why each spot is dropped, an empty text for those that pass the filters."""
     genes = np.diff(matrix.indptr)
     totals = np.ravel(matrix.sum(axis=1))
     of_mitochondrial = np.ravel(matrix[:, mitochondrial].sum(axis=1))
     reasons = np.full(len(genes), "", object)
-    if options["max_pct_mito"] is not None and mitochondrial.any():
-        reasons[of_mitochondrial > totals * options["max_pct_mito"] / 100] = "high_mito"
-    reasons[totals < options["min_counts"]] = "few_counts"
-    reasons[genes < options["min_genes"]] = "few_genes"
-    reasons[(genes == 0) & (reasons != "")] = "no_genes"
+    if options.max_pct_mito is not None and mitochondrial.any():
+        reasons[of_mitochondrial > totals * options.max_pct_mito / 100] = codes.HIGH_MITO
+    reasons[totals < options.min_counts] = codes.FEW_COUNTS
+    reasons[genes < options.min_genes] = codes.FEW_GENES
+    reasons[(genes == 0) & (reasons != "")] = codes.NO_GENES
     return reasons
 
 
 def _refuse_overfiltered(slide: str, reasons: np.ndarray) -> None:
     """Refuse filters that leave no spot though some have counts."""
-    often = Counter(reasons[reasons != "no_coordinates"])
-    if "" in often or set(often) == {"no_genes"}:
+    often = Counter(reasons[reasons != codes.NO_COORDINATES])
+    if "" in often or set(often) == {codes.NO_GENES}:
         return
     told = ", ".join(f"{reason} {count:,}" for reason, count in sorted(often.items()))
     raise SlideError(
@@ -253,9 +256,8 @@ def _refuse_overfiltered(slide: str, reasons: np.ndarray) -> None:
     )
 
 
-def _drop_genes(table: "AnnData") -> "AnnData":
-    """Drop the genes found in fewer spots than ``min_spots``."""
-    least = table.uns[OPTIONS]["min_spots"]
+def _drop_genes(table: "AnnData", least: int) -> "AnnData":
+    """Drop the genes found in fewer than ``least`` spots."""
     if not least or not table.n_obs:
         return table
     in_spots = np.bincount(table.X.indices, minlength=table.n_vars)
@@ -268,14 +270,20 @@ def _drop_genes(table: "AnnData") -> "AnnData":
     return table[:, in_spots >= least].copy()
 
 
-def _write(out: str | Path, table: "AnnData", threads: int, made: Made | None = None) -> None:
+def _write(
+    out: str | Path,
+    table: "AnnData",
+    options: ExpressionOptions,
+    threads: int,
+    made: Made | None = None,
+) -> None:
     """Compute all that follows from the counts in ``X`` and write the file."""
-    table = _drop_genes(table)
+    table = _drop_genes(table, options.min_spots)
     with _threads(threads):
-        _describe(table)
-        _normalise(table)
+        _describe(table, options)
+        _normalise(table, options.target_sum)
     with atomic(out, made) as whole:
-        write_expression(whole, table, table.uns[OPTIONS]["compression"])
+        write_expression(whole, table, options.compression)
 
 
 @contextlib.contextmanager
@@ -291,7 +299,7 @@ def _threads(threads: int) -> Iterator[None]:
         numba.set_num_threads(before)
 
 
-def _describe(table: "AnnData") -> None:
+def _describe(table: "AnnData", options: ExpressionOptions) -> None:
     """Add the names of the genes, QC, variable genes and the facts of a table of counts."""
     import scanpy as sc
 
@@ -321,16 +329,16 @@ def _describe(table: "AnnData") -> None:
         counts,
         table.var[TOTAL_COUNTS].to_numpy(),
         totals,
-        n_top_genes=options["n_top_genes"],
-        theta=options["theta"],
+        n_top_genes=options.n_top_genes,
+        theta=options.theta,
     )
     for name, values in variable.items():
         table.var[name] = values
     table.uns["hvg"] = {
         "flavor": "pearson_residuals",
         "computed_on": "counts",
-        "theta": options["theta"],
-        "n_top_genes": options["n_top_genes"],
+        "theta": options.theta,
+        "n_top_genes": options.n_top_genes,
     }
     table.uns[FACTS] = table.uns[FACTS] | {
         "spots": table.n_obs,
@@ -342,13 +350,12 @@ def _describe(table: "AnnData") -> None:
     }
 
 
-def _normalise(table: "AnnData") -> None:
-    """Move the counts to their layer; ``X`` becomes log1p of them, scaled to one total."""
+def _normalise(table: "AnnData", asked: float | str) -> None:
+    """Move the counts to their layer; ``X`` becomes log1p of them, scaled to the total asked."""
     import anndata as ad
     import scanpy as sc
     from scipy.sparse import csr_matrix
 
-    asked = table.uns[OPTIONS]["target_sum"]
     totals = table.obs[TOTAL_COUNTS].to_numpy()
     # The median is over spots with counts, in float32: scanpy 1.11 takes in those without, too.
     found = totals[totals > 0].astype(np.float32)
@@ -372,7 +379,11 @@ def _normalise(table: "AnnData") -> None:
 
 
 def _find_oddities(
-    slide: str, spots: list[str], kept: np.ndarray, mitochondrial: np.ndarray, options: dict
+    slide: str,
+    spots: list[str],
+    kept: np.ndarray,
+    mitochondrial: np.ndarray,
+    options: ExpressionOptions,
 ) -> list[str]:
     """Say in sentences what a user should know of spots and filters."""
     oddities = []
@@ -382,7 +393,7 @@ def _find_oddities(
             f"{len(strangers):,} spot ids do not begin with {slide}_, the first is "
             f"{strangers[0][:80]!r}; they are kept as they are"
         )
-    if options["max_pct_mito"] is not None and not mitochondrial.any():
+    if options.max_pct_mito is not None and not mitochondrial.any():
         oddities.append("max_pct_mito has no effect: no mitochondrial genes are known")
     if not kept.any():
         oddities.append("no spot is left: all counts of the spots with coordinates are zero")

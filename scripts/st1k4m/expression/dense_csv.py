@@ -2,19 +2,20 @@
 
 import contextlib
 import csv
+import itertools
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from st1k4m.dataset import slide_of
 from st1k4m.errors import SlideError
 
 if TYPE_CHECKING:
@@ -98,7 +99,9 @@ def read_counts(path: str | Path, threads: int = 1) -> Counts:
         with path.open("rb") as file:
             return _Reader(path, file).read(threads)
     except (FileNotFoundError, IsADirectoryError) as error:
-        raise SlideError(_slide(path), f"{path.name} is no file", "fetch it again") from error
+        raise SlideError(
+            slide_of(path, "counts"), f"{path.name} is no file", "fetch it again"
+        ) from error
 
 
 class _Fault(Exception):
@@ -141,7 +144,9 @@ class _Reader:
             yield
         except _Fault as fault:
             place = f"{self.path.name}, line {self.line + fault.line + 1}"
-            raise SlideError(_slide(self.path), f"{place}: {fault.what}", _HINT) from None
+            raise SlideError(
+                slide_of(self.path, "counts"), f"{place}: {fault.what}", _HINT
+            ) from None
 
     def _read_header(self) -> tuple[list[str], int, int]:
         """Return the genes, and where the rows begin: byte and line."""
@@ -203,38 +208,58 @@ class _Reader:
         """Yield the rows of the file, block by block in order, while later blocks are being read.
 
         A block ends with a line end. Where that turns out to lie within quotes, reading starts
-        again from the line that was not complete.
+        again from the line that was not complete; with larger blocks where no line was.
         """
         position, size = self.begin, _BLOCK
         free: list[_Block] = []
-        pending: deque[tuple[_Block, Callable[[], _Rows]]] = deque()
+        ahead = threads + 1 if threads > 1 else 1
         with ThreadPoolExecutor(threads) as pool:
-            while True:
-                while len(pending) < (threads + 1 if threads > 1 else 1) and position < self.size:
-                    block = free.pop() if free else _Block(size)
-                    block.fill(self.file, position, self.size)
-                    if block.stop == 0:
-                        size, free = _larger(size), []
-                        continue
-                    scan = partial(block.scan, self.genes)
-                    pending.append((block, pool.submit(scan).result if threads > 1 else scan))
-                    position += block.stop
-                if not pending:
-                    return
-                block, scan = pending.popleft()
-                rows = scan()
-                if rows.bytes_read:
-                    yield rows
-                free.append(block)
-                if rows.bytes_read < block.stop:
-                    for later, scan in pending:
-                        with contextlib.suppress(_Fault):
-                            scan()
-                        free.append(later)
-                    pending.clear()
-                    position = block.start + rows.bytes_read
-                    if rows.bytes_read == 0:
-                        size, free = _larger(size), []
+            while position < self.size:
+                begin = position
+                blocks = self._fill_blocks(position, size, free)
+                for rows in self._read_run(blocks, pool, ahead, free):
+                    position += rows.bytes_read
+                    if rows.bytes_read:
+                        yield rows
+                if position == begin:
+                    size, free = _larger(size), []
+
+    def _fill_blocks(self, position: int, size: int, free: list["_Block"]) -> Iterator["_Block"]:
+        """Yield blocks of whole lines from a byte on, up to a line that is longer than a block."""
+        while position < self.size:
+            block = free.pop() if free else _Block(size)
+            block.fill(self.file, position, self.size)
+            if block.stop == 0:
+                return
+            position += block.stop
+            yield block
+
+    def _read_run(
+        self, blocks: Iterator["_Block"], pool: ThreadPoolExecutor, ahead: int, free: list["_Block"]
+    ) -> Iterator[_Rows]:
+        """Yield the rows of blocks, ``ahead`` of which are read at once.
+
+        Ends with the first that is not read to its end. Blocks that were read go to ``free``.
+        """
+        pending: deque[tuple[_Block, Future[_Rows]]] = deque()
+
+        def begin(number: int) -> None:
+            for block in itertools.islice(blocks, number):
+                pending.append((block, pool.submit(block.scan, self.genes)))
+
+        begin(ahead)
+        while pending:
+            block, scan = pending.popleft()
+            rows = scan.result()
+            yield rows
+            free.append(block)
+            if rows.bytes_read < block.stop:
+                break
+            begin(1)
+        for block, scan in pending:  # what they hold began at a wrong place
+            with contextlib.suppress(_Fault):
+                scan.result()
+            free.append(block)
 
     def _warnings(self) -> tuple[str, ...]:
         warnings = []
@@ -442,7 +467,3 @@ def _records(file: BinaryIO) -> Iterator[tuple[list[str], int, int]]:
                 yield fields, position, reader.line_num
     except (csv.Error, UnicodeDecodeError) as error:
         raise _Fault(max(reader.line_num - 1, 0), f"cannot be read as text: {error}") from None
-
-
-def _slide(path: Path) -> str:
-    return path.name.removesuffix("_count.csv")

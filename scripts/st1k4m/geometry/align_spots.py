@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from st1k4m import codes
 from st1k4m.errors import SlideError
 from st1k4m.formats.spots import SpotTable, write_spots
 from st1k4m.geometry import placement
@@ -19,23 +20,23 @@ from st1k4m.geometry.barcodes import ArrayIds, find_positions, read_positions, r
 from st1k4m.geometry.clues import Clues, collect_clues
 from st1k4m.geometry.coordinates import Coordinates, read_coordinates
 from st1k4m.geometry.correction import Correction, outside, override_row, read_override
-from st1k4m.geometry.facts import FLAGS, describe
+from st1k4m.geometry.facts import describe
 from st1k4m.geometry.options import AlignOptions
 from st1k4m.geometry.own_positions import OwnSpots, find_contradiction, read_own_spots
 from st1k4m.geometry.placement import RESOLUTION, TissueMap
 from st1k4m.geometry.verdict import Verdict, judge
+from st1k4m.image.decode import MAX_PIXELS, read_header
 from st1k4m.run.provenance import Made
+from st1k4m.technologies import technology
 
 log = logging.getLogger(__name__)
-
-__all__ = ["FLAGS", "align_spots"]
 
 # Where files in archives are unpacked for a moment, below the working directory.
 UNPACKED = "work/unpacked"
 
 # Images up to this many pixels are decoded even if nothing looks wrong, when no known positions can
 # reveal mirroring: that takes less than a second.
-CURIOUS = 2**25
+SMALL_IMAGE = 2**25
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def align_spots(
     geometry: list[dict],
     override: dict | None,
     options: dict,
-    max_pixels: float | None = None,
+    max_pixels: float = MAX_PIXELS,
     layout: dict | None = None,
     made: Made | None = None,
 ) -> None:
@@ -101,7 +102,7 @@ def align_spots(
     options
         The arguments of `AlignOptions`.
     max_pixels
-        An image that declares more is refused; None for the limit of ``image.decode``.
+        An image that declares more is refused.
     layout
         Of a slide of one's own, see `st1k4m.source.catalogue.Catalogue.layout`; its parts ``coord``
         and ``image`` then say what is read. The table has a column ``selected`` more, and whether
@@ -186,14 +187,12 @@ def _read(
     tech: str,
     arrays: dict[str, Array],
     options: AlignOptions,
-    max_pixels: float | None,
+    max_pixels: float,
     layout: dict | None,
 ) -> Inputs:
     """Read the coordinate file, the image's header, and what the spots' ids state."""
-    from st1k4m.image.decode import MAX_PIXELS, read_header
-
     stated = None if layout else read_coordinates(coord)
-    header = read_header(image, slide=slide, max_pixels=max_pixels or MAX_PIXELS)
+    header = read_header(image, slide=slide, max_pixels=max_pixels)
     size = header.width, header.height
     own = None
     if layout:
@@ -205,7 +204,7 @@ def _read(
     ids, unplaced = own.ids if own else None, ""
     if ids is None:
         ids = read_positions(barcodes)
-    if ids is None and options.barcodes and tech == "Visium":
+    if ids is None and options.barcodes and technology(tech).barcoded:
         ids, unplaced = find_positions(barcodes, read_tables(options.barcodes))
     judged = own.selected if own and own.selected.any() else np.ones(len(barcodes), bool)
     return Inputs(spots, barcodes, ids, unplaced, judged, size, header.format, own)
@@ -214,7 +213,7 @@ def _read(
 def _state(override: dict, slide: str) -> Verdict:
     """Return the verdict that the user states."""
     correction = read_override(override, slide)
-    return Verdict(correction, "stated in the overrides", flags={"override": str(correction)})
+    return Verdict(correction, "stated in the overrides", flags={codes.OVERRIDE: str(correction)})
 
 
 def _look(
@@ -223,18 +222,16 @@ def _look(
     given: Inputs,
     measured: Measured,
     clues: Clues,
-    max_pixels: float | None,
+    max_pixels: float,
 ) -> tuple[TissueMap | None, str]:
     """Decode a reduced copy of the image where that can settle something; and say why."""
-    from st1k4m.image.decode import MAX_PIXELS
-
     looked = "; ".join(clues.doubts())
-    told = given.ids is not None and (given.ids.source == "ids" or measured.known_by)
-    if not looked and not told and given.size[0] * given.size[1] <= CURIOUS:
+    known = given.ids is not None and (given.ids.source == "ids" or measured.known_by)
+    if not looked and not known and given.size[0] * given.size[1] <= SMALL_IMAGE:
         looked = "only the tissue shows a mirror image here"
     if not looked:
         return None, ""
-    return placement.look(image, slide, given.size, max_pixels or MAX_PIXELS), looked
+    return placement.look(image, slide, given.size, max_pixels), looked
 
 
 def _settle(verdict: Verdict, auto_correct: bool) -> Verdict:
@@ -243,12 +240,12 @@ def _settle(verdict: Verdict, auto_correct: bool) -> Verdict:
         return verdict
     sentence = f"{verdict.correction}: {verdict.why}"
     if auto_correct:
-        return replace(verdict, flags=verdict.flags | {"corrected": sentence})
+        return replace(verdict, flags=verdict.flags | {codes.CORRECTED: sentence})
     return replace(
         verdict,
         correction=None,
         candidates=((verdict.correction, verdict.why),),
-        flags=verdict.flags | {"correction_proposed": sentence},
+        flags=verdict.flags | {codes.CORRECTION_PROPOSED: sentence},
     )
 
 

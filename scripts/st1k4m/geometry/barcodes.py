@@ -8,13 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from st1k4m.errors import ConfigError
+from st1k4m.technologies import TECHNOLOGIES
 
-# ST: column x row. VisiumHD: the side of a bin in micrometres, then row and column. No array has a
-# million rows, so a longer number is no position.
-_ST_ID = re.compile(r"(\d{1,6})x(\d{1,6})")
-_HD_ID = re.compile(r"s_(\d{1,6})um_(\d{1,6})_(\d{1,6})-\d+")
-# What a Visium barcode is: the bases, then the number of the library, which says nothing here.
-_BASES = re.compile(r"([ACGT]{8,64})(-\d+)?")
+_IDS = [re.compile(row.spot_id) for row in TECHNOLOGIES.values() if not row.barcoded]
+_BARCODES = [re.compile(row.spot_id) for row in TECHNOLOGIES.values() if row.barcoded]
 
 # A table of barcodes is taken for a slide's own if it knows this share of the slide's barcodes, and
 # at least so many: barcodes of another kind of array are in it by accident only.
@@ -27,9 +24,9 @@ COLUMNS = ("barcode", "array_row", "array_col")
 class ArrayIds:
     """Array positions of spots that are known without their centres.
 
-    ``row`` and ``col`` are int32, -1 where unknown; ``bin_um`` is the side of a VisiumHD bin, None
-    for others. ``source`` says what states them: ``ids`` (the barcodes themselves) or ``barcodes``
-    (a table of barcodes).
+    ``row`` and ``col`` are int32, -1 where unknown; ``bin_um`` is the side of a bin, None where
+    spots are discs. ``source`` says what states them: ``ids`` (the barcodes themselves) or
+    ``barcodes`` (a table of barcodes).
     """
 
     row: np.ndarray
@@ -39,7 +36,7 @@ class ArrayIds:
 
 
 def read_positions(barcodes: list[str]) -> ArrayIds | None:
-    """Read the array positions out of ST (``10x13``) or VisiumHD barcodes.
+    """Read the array positions that spot ids state, such as ST's ``10x13``.
 
     Parameters
     ----------
@@ -49,29 +46,27 @@ def read_positions(barcodes: list[str]) -> ArrayIds | None:
     Returns
     -------
     ArrayIds or None
-        None where not every barcode states a position (Visium), or the bins differ in size.
+        None where not every id states a position in the same way, or the bins differ in size.
     """
-    text = "\n".join(barcodes)
-    st = _ST_ID.findall(text) if _ST_ID.fullmatch(barcodes[0]) else []
-    if st and all(map(_ST_ID.fullmatch, barcodes)):
-        col, row = np.array(st, np.int32).T
-        return ArrayIds(row, col, None)
-    hd = _HD_ID.findall(text) if _HD_ID.fullmatch(barcodes[0]) else []
-    if hd and all(map(_HD_ID.fullmatch, barcodes)):
-        side, row, col = np.array(hd, np.int32).T
-        if (side == side[0]).all():
-            return ArrayIds(row, col, float(side[0]))
+    for pattern in _IDS:
+        if not all(map(pattern.fullmatch, barcodes)):
+            continue
+        numbers = np.array(pattern.findall("\n".join(barcodes)), np.int32).T
+        stated = {name: numbers[group - 1] for name, group in pattern.groupindex.items()}
+        sides = np.unique(stated.get("um", []))
+        if len(sides) < 2:
+            return ArrayIds(stated["row"], stated["col"], float(sides[0]) if len(sides) else None)
     return None
 
 
 def bases_of(barcode: str) -> str:
-    """Return a Visium barcode without the number of its library; empty if it is not one."""
-    found = _BASES.fullmatch(barcode)
-    return found[1] if found else ""
+    """Return the bases of a barcode, without the number of its library; empty if it is not one."""
+    found = next((match for p in _BARCODES if (match := p.fullmatch(barcode))), None)
+    return found["bases"] if found else ""
 
 
 def find_positions(barcodes: list[str], tables: dict[str, dict]) -> tuple[ArrayIds | None, str]:
-    """Look the array positions of Visium barcodes up.
+    """Look up the array positions of barcodes.
 
     Parameters
     ----------

@@ -9,15 +9,7 @@ from st1k4m.geometry.coordinates import Coordinates
 from st1k4m.geometry.correction import SWAP, SYMMETRIES, Correction, outside
 from st1k4m.geometry.lattice import Lattice, spacing
 from st1k4m.geometry.placement import RESOLUTION
-
-# Unit steps of columns and rows in the image, by technology. ST ids are column x row; in the
-# VisiumHD files seen so far, columns run from right to left; Space Ranger turns a Visium image so
-# that the first row is at the top and the first column at the left, unless it is told otherwise.
-DIRECTIONS = {
-    "ST": np.array([[1.0, 0.0], [0.0, 1.0]]),
-    "Visium": np.array([[1.0, 0.0], [0.0, 1.0]]),
-    "VisiumHD": np.array([[-1.0, 0.0], [0.0, 1.0]]),
-}
+from st1k4m.technologies import technology
 
 
 @dataclass(frozen=True)
@@ -89,7 +81,7 @@ def collect_clues(
     size
         Width and height of the image, pixels.
     tech
-        Technology, a key of `DIRECTIONS`.
+        Technology, by its name in `technologies`.
     max_outside
         Share of the spots outside the image that is tolerated.
     """
@@ -104,11 +96,13 @@ def collect_clues(
         return Clues(**clues)
     if misfit(spots.r[0], measured) > np.log(RESOLUTION):
         clues["radius_scale"] = float(2 * spots.r[0] / measured.diameters()[-1])
-    # Space Ranger's own file states positions and pixels together, whichever way round they lie.
-    stated_together = tech == "Visium" and measured.known_by == "ids"
-    if measured.known_by and tech in DIRECTIONS and not stated_together:
-        usual = _restore(lattice, DIRECTIONS[tech])
-        clues["mirrored"] = bool(lattice.mirrored != (np.linalg.det(DIRECTIONS[tech]) < 0))
+    # Barcodes state no positions. Where they are known all the same, Space Ranger's own file states
+    # them together with the pixels, whichever way round they lie.
+    stated_together = technology(tech).barcoded and measured.known_by == "ids"
+    directions = technology(tech).directions
+    if measured.known_by and directions and not stated_together:
+        usual = _restore(lattice, np.array(directions))
+        clues["mirrored"] = bool(lattice.mirrored != (np.linalg.det(directions) < 0))
         clues["rotated"] = usual is not None and not clues["mirrored"]
         clues["usual"] = usual
     elif not measured.known_by and lattice.kind == "hexagonal":

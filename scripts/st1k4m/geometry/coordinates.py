@@ -93,14 +93,14 @@ def _read_header(path: Path) -> list[str]:
     try:
         header = next((fields for _, fields in _lines(path)), None)
     except FileNotFoundError as error:
-        raise SlideError(slide_of(path), f"{path} does not exist", hint) from error
+        raise SlideError(slide_of(path, "coord"), f"{path} does not exist", hint) from error
     if not header:
-        raise SlideError(slide_of(path), f"{path} is empty", hint)
+        raise SlideError(slide_of(path, "coord"), f"{path} is empty", hint)
     header = [field.strip() for field in header]
     lacking = [column for column in COLUMNS if column not in header[1:]]
     if lacking:
         raise SlideError(
-            slide_of(path),
+            slide_of(path, "coord"),
             f"{path}, line 1: no column {' and '.join(lacking)}; the header is "
             f"{_short(','.join(header))}",
             "the first column holds the spot ids, and yaxis, xaxis and r are needed beside it",
@@ -117,7 +117,7 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
                 yield reader.line_num, fields
         except csv.Error as error:
             raise SlideError(
-                slide_of(path),
+                slide_of(path, "coord"),
                 f"{path}, line {reader.line_num}: this is no CSV ({error})",
                 "fetch the coordinate file again",
             ) from error
@@ -133,13 +133,13 @@ def _find_fault(path: Path, header: list[str], otherwise: str) -> SlideError:
         what = _fault(fields, len(header), places, seen)
         if what:
             return SlideError(
-                slide_of(path),
+                slide_of(path, "coord"),
                 f"{path}, line {number}: {what}",
                 "correct or remove the line, or fetch the file again",
             )
         seen[fields[0]] = number
     return SlideError(
-        slide_of(path), f"{path}: {_short(otherwise)}", "fetch the coordinate file again"
+        slide_of(path, "coord"), f"{path}: {_short(otherwise)}", "fetch the coordinate file again"
     )
 
 

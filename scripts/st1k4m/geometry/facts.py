@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from st1k4m import codes
 from st1k4m.formats.spots import DIAMETER
 from st1k4m.geometry.arrays import Measured
 from st1k4m.geometry.coordinates import Coordinates
@@ -16,26 +17,6 @@ TIERS = ((1.15, "high"), (2.4, "medium"), (np.inf, "low"))
 # Of what is fitted, in pixels, micrometres and degrees: beyond them it holds noise, which differs
 # from one processor to the next.
 DECIMALS = 9
-
-FLAGS = {
-    "corrected": "a correction of the coordinates was found beyond doubt, and applied",
-    "override": "a correction of the coordinates was stated by hand, and applied",
-    "correction_proposed": "a correction of the coordinates is likely, and was not applied",
-    "outside_image": "some spots lie outside the image",
-    "lattice_unsure": "positions on the array, or the size of a pixel, could not be told",
-    "barcodes_unknown": "the table of barcodes does not know the slide's barcodes",
-    "stray_spots": "some spots stand off the lattice",
-    "squeezed": "pixels are not square",
-    "radius_inconsistent": "radius and pitch contradict each other",
-    "radius_varies": "the radius differs between spots; the first one cuts",
-    "orientation_unsure": "which way round the array lies in the image is in doubt",
-    "in_corner": "all spots lie in the quarter of the image at its origin",
-    "off_tissue": "most spots lie beside the tissue",
-    "um_per_px_contradicts": "what the files state of the size of a pixel contradicts the spots",
-    "coarser_than_spots": "the image is too coarse for the spots: their tiles are single pixels",
-    "misplaced": "another placement of the spots fits the tissue better",
-    "featureless_image": "the image does not tell where the tissue is",
-}
 
 
 def describe(
@@ -111,12 +92,12 @@ def describe(
         "candidates": [
             {"correction": str(candidate), "why": why} for candidate, why in verdict.candidates
         ],
-        "orientation": _told_by(measured, verdict, by_hand=by_hand),
+        "orientation": _orientation_source(measured, verdict, by_hand=by_hand),
         "looked": verdict.looked,
         "on_tissue": verdict.on_tissue,
         "flags": list(flags),
         "warnings": [
-            f"{FLAGS[code]}: {sentence}" if sentence else FLAGS[code]
+            f"{codes.FLAGS[code]}: {sentence}" if sentence else codes.FLAGS[code]
             for code, sentence in flags.items()
         ],
     }
@@ -135,24 +116,24 @@ def _find_flags(
     """Flag what is wrong or unusual about the spots as they are placed, with a sentence each."""
     flags = {}
     if outside.any():
-        flags["outside_image"] = f"{int(outside.sum())} spots lie outside the image"
+        flags[codes.OUTSIDE_IMAGE] = f"{int(outside.sum())} spots lie outside the image"
     doubts = list(measured.doubts)
     if options.radius == "lattice" and radius["radius_lattice"] is None:
         doubts.append("the radius that cuts is the file's")
     if doubts:
-        flags["lattice_unsure"] = "; ".join(doubts)
+        flags[codes.LATTICE_UNSURE] = "; ".join(doubts)
     if unplaced:
-        flags["barcodes_unknown"] = unplaced
+        flags[codes.BARCODES_UNKNOWN] = unplaced
     if strays:
-        flags["stray_spots"] = f"{strays} spots stand off the lattice"
+        flags[codes.STRAY_SPOTS] = f"{strays} spots stand off the lattice"
     if measured.lattice and measured.lattice.squeezed:
-        flags["squeezed"] = f"a pixel is {sides[0]:.4g} um wide and {sides[1]:.4g} um high"
+        flags[codes.SQUEEZED] = f"a pixel is {sides[0]:.4g} um wide and {sides[1]:.4g} um high"
     of_file = radius["radius_file"]
     if not np.allclose(spots.r, of_file, rtol=1e-6, atol=0):
-        flags["radius_varies"] = f"from {spots.r.min():.6g} to {spots.r.max():.6g} px"
+        flags[codes.RADIUS_VARIES] = f"from {spots.r.min():.6g} to {spots.r.max():.6g} px"
     off = [abs(2 * of_file / diameter - 1) for diameter in measured.diameters()]
     if off and min(off) > options.radius_tolerance:
-        flags["radius_inconsistent"] = (
+        flags[codes.RADIUS_INCONSISTENT] = (
             f"the file says {of_file:.6g} px, which is a diameter of "
             f"{2 * of_file * measured.um_per_px:.4g} um; the lattice implies "
             f"{radius['radius_lattice']:.6g} px"
@@ -164,13 +145,13 @@ def _round(fitted: float) -> float:
     return round(float(fitted), DECIMALS) + 0.0  # never -0.0
 
 
-def _told_by(measured: Measured, verdict: Verdict, *, by_hand: bool) -> str:
+def _orientation_source(measured: Measured, verdict: Verdict, *, by_hand: bool) -> str:
     """Say what excludes a mirror image."""
     if by_hand:
         return "override"
-    if "orientation_unsure" in verdict.flags:
+    if codes.ORIENTATION_UNSURE in verdict.flags:
         return "unknown"
-    if verdict.told_by_tissue:
+    if verdict.shown_by_tissue:
         return "tissue"
     return measured.known_by or "unknown"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from st1k4m import codes
 from st1k4m.errors import SlideError
 from st1k4m.geometry.arrays import Array, Measured
 from st1k4m.geometry.barcodes import ArrayIds
@@ -100,7 +101,7 @@ def read_own_spots(
     bin_um = factors.get("bin_size_um") or layout["coord"].get("bin_um")
     stated = layout["coord"].get("bin_um")
     if stated and factors.get("bin_size_um") and stated != factors["bin_size_um"]:
-        flags["um_per_px_contradicts"] = (
+        flags[codes.UM_PER_PX_CONTRADICTS] = (
             f"the folder speaks of bins of {stated} um, bin_size_um is {factors['bin_size_um']:g}"
         )
     ids = None
@@ -115,7 +116,7 @@ def read_own_spots(
             "correct the scale factors, or take them from the Space Ranger run again",
         )
     if 2 * radius < FEWEST_PIXELS:
-        flags["coarser_than_spots"] = (
+        flags[codes.COARSER_THAN_SPOTS] = (
             f"a spot is {2 * radius:.2g} px wide in the {used} image; name the full-resolution "
             "image in column image, or take larger bins"
         )
@@ -146,7 +147,7 @@ def find_contradiction(spots: OwnSpots, measured: Measured) -> dict[str, str]:
     flags = dict(spots.flags)
     stated, fitted = spots.um_per_px, measured.um_per_px
     if stated and fitted and abs(fitted / stated - 1) > CONTRADICTION:
-        flags["um_per_px_contradicts"] = (
+        flags[codes.UM_PER_PX_CONTRADICTS] = (
             f"the lattice implies {fitted:.4g} um/px, microns_per_pixel and the scale of the image "
             f"state {stated:.4g}"
         )

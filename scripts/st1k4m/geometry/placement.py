@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from st1k4m import codes
 from st1k4m.geometry.correction import (
     SYMMETRIES,
     Correction,
@@ -346,7 +347,7 @@ def weigh(seen: Survey) -> Opinion:
     """Decide whether the placement as it is, or a rival, fits the tissue better."""
     as_is = seen.as_is
     if max([as_is.likeness, *(there.likeness for _, there in seen.rivals)]) < SPEAKS:
-        return Opinion("unknown")
+        return Opinion(codes.UNKNOWN)
     needed = max(GAIN_ON_TISSUE, FEWEST / seen.spots)
     better = [
         (correction, there)
@@ -359,13 +360,13 @@ def weigh(seen: Survey) -> Opinion:
         first = min(
             (rival for rival in better if rival[1].likeness >= top), key=lambda r: _parts(r[0])
         )
-        return Opinion("misplaced", (first, *(rival for rival in better if rival != first)))
+        return Opinion(codes.MISPLACED, (first, *(rival for rival in better if rival != first)))
     alike = tuple(
         (correction, there)
         for correction, there in seen.rivals
         if there.likeness > as_is.likeness - ALIKE
     )
-    return Opinion("alike", alike) if alike else Opinion("fits")
+    return Opinion(codes.ALIKE, alike) if alike else Opinion(codes.FITS)
 
 
 def examine(
@@ -405,12 +406,12 @@ def examine(
     tissue = map_tissue(mask, size)
     if tissue is None or not len(x):
         nothing = {"on_tissue": None, "likeness": None, "believed": None, "alike": [], "rivals": []}
-        return {"verdict": "unknown", **nothing}, {}
+        return {"verdict": codes.UNKNOWN, **nothing}, {}
     applied = _applied(facts)
     pitch = facts.get("pitch_px") or find_spacing(x, y)
     seen = survey(tissue, x, y, pitch, _radius_scale(facts))
     opinion = weigh(seen)
-    believed = opinion.rivals[0][0] if opinion.verdict == "misplaced" else None
+    believed = opinion.rivals[0][0] if opinion.verdict == codes.MISPLACED else None
     rivals = [
         {
             "correction": str(correction),
@@ -423,26 +424,26 @@ def examine(
         "verdict": opinion.verdict,
         **_numbers(seen.as_is),
         "believed": believed and {"correction": str(believed), **asdict(believed)},
-        "alike": [str(c) for c, _ in opinion.rivals] if opinion.verdict == "alike" else [],
+        "alike": [str(c) for c, _ in opinion.rivals] if opinion.verdict == codes.ALIKE else [],
         "rivals": rivals,
     }
     by_hand = (facts.get("correction") or {}).get("by") == "override"
-    by_hand = by_hand or "override" in facts.get("flags", [])
+    by_hand = by_hand or codes.OVERRIDE in facts.get("flags", [])
     if by_hand:
         return placement, {}
     if believed:
         there = opinion.rivals[0][1]
         return placement, {
-            "misplaced": f"to {believed} would put {there.on_tissue:.0%} of the spots on tissue "
-            f"instead of {seen.as_is.on_tissue:.0%} (likeness {there.likeness:.2f} instead of "
-            f"{seen.as_is.likeness:.2f}); compare the two on the slide's page. To apply it, put "
+            codes.MISPLACED: f"to {believed} would put {there.on_tissue:.0%} of the spots on "
+            f"tissue instead of {seen.as_is.on_tissue:.0%} (likeness {there.likeness:.2f} instead "
+            f"of {seen.as_is.likeness:.2f}); compare the two on the slide's page. To apply it, put "
             f"this line into the table of geometry.overrides (fields separated by tabs): "
             f"{override_row(applied.then(believed, size), slide)}; if the spots are right as they "
             f"are, this one: {override_row(applied, slide)}"
         }
-    if seen.as_is.on_tissue < OFF_TISSUE and "off_tissue" not in facts.get("flags", []):
+    if seen.as_is.on_tissue < OFF_TISSUE and codes.OFF_TISSUE not in facts.get("flags", []):
         return placement, {
-            "off_tissue": f"only {seen.as_is.on_tissue:.0%} of the spots lie on tissue"
+            codes.OFF_TISSUE: f"only {seen.as_is.on_tissue:.0%} of the spots lie on tissue"
         }
     return placement, {}
 

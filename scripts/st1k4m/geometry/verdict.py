@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from st1k4m import codes
 from st1k4m.geometry.clues import Clues
 from st1k4m.geometry.correction import (
     FLIP_X,
@@ -75,7 +76,7 @@ class Verdict:
         Why the image was decoded; empty if it was not.
     on_tissue
         Share of the spots on tissue as they come; None if unknown.
-    told_by_tissue
+    shown_by_tissue
         Whether the shape of the tissue excludes that the array is mirrored or turned.
     flags
         Code of what remains in doubt, and a sentence where there is more to say.
@@ -86,7 +87,7 @@ class Verdict:
     candidates: tuple[tuple[Correction, str], ...] = ()
     looked: str = ""
     on_tissue: float | None = None
-    told_by_tissue: bool = False
+    shown_by_tissue: bool = False
     flags: dict[str, str] = field(default_factory=dict)
 
 
@@ -183,9 +184,9 @@ def judge(
         verdict = _choose_blind([replace(s, there=None) for s in scores], clues)
     flags = dict(verdict.flags)
     if not speaks and (before is None or clues.doubts()):
-        flags["featureless_image"] = ""
+        flags[codes.FEATURELESS_IMAGE] = ""
     if clues.in_corner and verdict.on_tissue is None and not verdict.correction:
-        flags["in_corner"] = "if they are those of another resolution, a factor is missing"
+        flags[codes.IN_CORNER] = "if they are those of another resolution, a factor is missing"
     candidates = (*verdict.candidates, *_largest(x, y, size, clues, verdict, corrections))
     return replace(verdict, looked=looked, flags=flags, candidates=candidates)
 
@@ -337,18 +338,18 @@ def _choose(before: Placement, scores: list[Score], clues: Clues) -> Verdict:
     )
     measured = clear and best.correction.scale != 1 and not best.by_radius
     if clear and best.exact and not (measured and best.likeness < MEASURED):
-        return replace(kept, correction=best.correction, why=gain, told_by_tissue=True)
+        return replace(kept, correction=best.correction, why=gain, shown_by_tissue=True)
     agreed, doubts = _agreed(scores, clues)
     needed = max(OFF_TISSUE, before.on_tissue + MORE_ON_TISSUE)
     off = clues.leaves or before.on_tissue < OFF_TISSUE
     if agreed and off and agreed.there.on_tissue >= needed:
         return replace(kept, correction=agreed.correction, why=_TWO_CLUES, flags=doubts)
-    told, flags = _tell_orientation(before, ranked, clues)
+    shown, flags = _find_orientation(before, ranked, clues)
     if clear:
-        flags = {"correction_proposed": f"{best.correction}: {gain}"} | flags
+        flags = {codes.CORRECTION_PROPOSED: f"{best.correction}: {gain}"} | flags
     if before.on_tissue < OFF_TISSUE:
-        flags["off_tissue"] = f"only {before.on_tissue:.0%} of the spots lie on tissue"
-    return replace(kept, told_by_tissue=told, flags=flags)
+        flags[codes.OFF_TISSUE] = f"only {before.on_tissue:.0%} of the spots lie on tissue"
+    return replace(kept, shown_by_tissue=shown, flags=flags)
 
 
 def _choose_blind(scores: list[Score], clues: Clues) -> Verdict:
@@ -364,7 +365,7 @@ def _choose_blind(scores: list[Score], clues: Clues) -> Verdict:
     if agreed and clues.leaves:
         return replace(kept, correction=agreed.correction, why=_TWO_CLUES, flags=doubts)
     if clues.mirrored or clues.turned or clues.rotated:
-        return replace(kept, flags={"orientation_unsure": _unusual(clues)})
+        return replace(kept, flags={codes.ORIENTATION_UNSURE: _unusual(clues)})
     return kept
 
 
@@ -413,21 +414,21 @@ def _agreed(scores: list[Score], clues: Clues) -> tuple[Score | None, dict[str, 
     ]
     if not others:
         return plain, {}
-    return plain, {"orientation_unsure": f"instead it could be: {'; '.join(others)}"}
+    return plain, {codes.ORIENTATION_UNSURE: f"instead it could be: {'; '.join(others)}"}
 
 
-def _tell_orientation(
+def _find_orientation(
     before: Placement, ranked: list[Score], clues: Clues
 ) -> tuple[bool, dict[str, str]]:
     """Say whether the tissue excludes other orientations, and flag what is in doubt."""
     turns = [score for score in ranked if score.correction in SYMMETRIES]
-    told = bool(turns) and turns[0].likeness < before.likeness - RIVAL
-    if (clues.mirrored or clues.turned or clues.rotated) and not told:
-        return told, {"orientation_unsure": _unusual(clues)}
+    shown = bool(turns) and turns[0].likeness < before.likeness - RIVAL
+    if (clues.mirrored or clues.turned or clues.rotated) and not shown:
+        return shown, {codes.ORIENTATION_UNSURE: _unusual(clues)}
     if turns and turns[0].likeness > before.likeness + RIVAL:
         sentence = f"to {turns[0].correction} would fit the tissue better"
-        return told, {"orientation_unsure": sentence}
-    return told, {}
+        return shown, {codes.ORIENTATION_UNSURE: sentence}
+    return shown, {}
 
 
 def _unusual(clues: Clues) -> str:

@@ -216,7 +216,7 @@ class Bands:
         vips = _vips()
         image = _open(self.path, header.format, header.pages).copy()
         image.set_type(vips.GValue.gint_type, "concurrency", self._threads)
-        vips.Error("")  # clears libvips' log of messages about the header
+        _take_vips_log()  # messages about the header
         if header.layout == "strips":  # a band may end within a strip; a region keeps the rest
             region = vips.Region.new(image)
             return lambda top, rows: region.fetch(0, top, header.width, rows)
@@ -228,9 +228,9 @@ class Bands:
         try:
             data = read(top, rows)
             # libvips continues when libtiff cannot decode; libtiff's message is in libvips' log
-            unsaid = vips.Error("").detail if header.format == "tiff" else ""
-            if unsaid:
-                raise vips.Error("", unsaid)
+            message = _take_vips_log() if header.format == "tiff" else ""
+            if message:
+                raise vips.Error("", message)
         except (vips.Error, *self._plane_errors) as error:
             raise SlideError(
                 self.slide,
@@ -291,6 +291,11 @@ def _vips():
     import pyvips  # starts libvips, which reads its number of threads from the environment
 
     return pyvips
+
+
+def _take_vips_log() -> str:
+    """Return what libvips and libtiff have said of errors, and clear it: making an error does."""
+    return _vips().Error("").detail
 
 
 def _sniff(path: str | Path, slide: str) -> str:

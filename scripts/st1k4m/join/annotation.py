@@ -2,12 +2,12 @@
 
 import csv
 import io
-import re
 from pathlib import Path
 
+from st1k4m.dataset import slide_of
 from st1k4m.errors import SlideError
+from st1k4m.run.text import one_line
 
-SUFFIX = "_anno.csv"
 LABEL = "V2"
 SPOT = "V1"
 #: What the dataset writes where it has no label; compared without case.
@@ -39,7 +39,7 @@ def read_annotation(path: str | Path) -> dict[str, str]:
         gives a spot a second, different label. The line is named.
     """
     path = Path(path)
-    slide = path.name.removesuffix(SUFFIX)
+    slide = slide_of(path, "annotation")
     hint = f"fix {path}, or remove it (with refresh=true): annotations are optional"
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -64,7 +64,7 @@ def read_annotation(path: str | Path) -> dict[str, str]:
             what = f"{path}, line {number}: {len(cells)} fields, the header has {len(header)}"
             raise SlideError(slide, what, hint)
         spot = cells[header.index(SPOT) + extra if SPOT in header else 0].strip()
-        label = re.sub(r"[\s\x00-\x1f\x7f]+", " ", cells[header.index(LABEL) + extra]).strip()
+        label = one_line(cells[header.index(LABEL) + extra])
         if label.casefold() in NO_LABEL:
             continue
         spot = spot if spot.startswith(f"{slide}_") else f"{slide}_{spot}"

@@ -6,23 +6,10 @@ from itertools import compress
 
 import numpy as np
 
+from st1k4m import codes
 from st1k4m.errors import SlideError
 from st1k4m.formats.ledger import Ledger
 from st1k4m.formats.spots import SpotTable
-
-REASONS = (
-    "no_counts",
-    "no_coordinates",
-    "not_in_tissue",
-    "no_genes",
-    "few_genes",
-    "few_counts",
-    "high_mito",
-    "outside_image",
-    "partly_outside_image",
-    "off_tissue",
-)
-"""Why a spot of either file is not in the AnnData."""
 
 
 def make_ledger(
@@ -51,16 +38,16 @@ def make_ledger(
     -------
     Ledger
         The coordinate file's spots in its order, then those that only have counts; reasons are
-        of :data:`REASONS`.
+        of `codes.REASONS`.
     """
     counted = {*in_expression, *dropped_by_expression}
-    reasons = dict.fromkeys(spots.spot, "no_counts")
-    if spots.selected is not None:  # a slide of one's own says which spots are in tissue
-        reasons |= dict.fromkeys(compress(spots.spot, ~spots.selected), "not_in_tissue")
+    reasons = dict.fromkeys(spots.spot, codes.NO_COUNTS)
+    if spots.selected is not None:  # a slide of one's own states which spots are in tissue
+        reasons |= dict.fromkeys(compress(spots.spot, ~spots.selected), codes.NOT_IN_TISSUE)
     reasons |= dropped_by_expression
     reasons |= dict.fromkeys(in_expression, "")
     for spot in compress(spots.spot, spots.outside):
-        reasons[spot] = reasons[spot] or "outside_image"
+        reasons[spot] = reasons[spot] or codes.OUTSIDE_IMAGE
     reasons |= dropped_by_tiles
     kept = [spot for spot in in_expression if not reasons[spot]]
     tile = {spot: row for row, spot in enumerate(kept)}
@@ -91,7 +78,7 @@ def refuse_empty(slide: str, in_expression: list[str], account: Ledger) -> None:
     """Refuse a slide that has spots with counts, and none of them in the image."""
     reasons = Counter(account.reason)
     if in_expression and not reasons[""]:
-        told = ", ".join(f"{why} {reasons[why]:,}" for why in REASONS if reasons[why])
+        told = ", ".join(f"{why} {reasons[why]:,}" for why in codes.REASONS if reasons[why])
         raise SlideError(
             slide,
             f"none of the {len(in_expression):,} spots with counts is left ({told})",

@@ -9,16 +9,26 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from st1k4m import __version__
+from st1k4m import __version__, codes
 from st1k4m.formats.ledger import Ledger
 from st1k4m.formats.record import Record, SpotTotals, compose
 from st1k4m.formats.tile_store import StoreFacts
-from st1k4m.join.ledger import REASONS
 from st1k4m.run.provenance import Made
 
 log = logging.getLogger(__name__)
 
-PACKAGES = ("anndata", "h5py", "numba", "numpy", "opencv-python-headless", "pyvips", "scipy")
+PACKAGES = (
+    "anndata",
+    "h5py",
+    "numba",
+    "numpy",
+    "opencv-python-headless",
+    "pyarrow",
+    "pyvips",
+    "scanpy",
+    "scipy",
+    "tifffile",
+)
 """Whose versions the record states: those that make numbers or pixels."""
 
 
@@ -42,7 +52,7 @@ def make_record(
     warnings = [str(warning) for step in facts for warning in step.get("warnings", [])]
     flags = {flag for step in facts[1:] for flag in step.get("flags", [])}
     if unmatched and not annotation:
-        flags.add("annotation_unmatched")
+        flags.add(codes.ANNOTATION_UNMATCHED)
     own = [{key: step[key] for key in step if key not in ("warnings", "flags")} for step in facts]
     return compose(
         slide=slide,
@@ -52,7 +62,9 @@ def make_record(
             in_coord=int(account.in_coord.sum()),
             total=len(account.reason),
             kept=account.reason.count(""),
-            dropped={why: account.reason.count(why) for why in REASONS if why in account.reason},
+            dropped={
+                why: account.reason.count(why) for why in codes.REASONS if why in account.reason
+            },
         ),
         expression=own[0],
         geometry=own[1],
@@ -80,6 +92,10 @@ def find_unmatched(labels: dict[str, str], annotation: dict[str, int]) -> list[s
     if not unmatched:
         return []
     return [f"{unmatched:,} of {len(labels):,} labels are of no spot in the AnnData"]
+
+
+def _without(facts: dict, *keys: str) -> dict:
+    return {key: value for key, value in facts.items() if key not in keys}
 
 
 def to_plain(value):

@@ -1,8 +1,9 @@
 """Estimate seconds and memory of each step of a slide, for plans and for the resources of jobs.
 
-Both are linear in a few quantities that the catalogue states or implies. The constants are in this
-module only; ``tests/benchmarks/bench_costs.py`` (`make bench`) measures them again. Standard
-library only: it is imported at parse time.
+Seconds and memory are linear in a few quantities that the catalogue states or implies. The
+constants are in this module, those of a technology in `technologies`.
+``tests/benchmarks/bench_costs.py`` (`make bench`) measures them again. Standard library only: it is
+imported at parse time.
 """
 
 import json
@@ -10,21 +11,12 @@ import math
 from dataclasses import dataclass
 
 from st1k4m.source.catalogue import Slide
+from st1k4m.technologies import technology
 
-#: Bytes of a cell of the dense count file with its comma: zeros are printed as `0.0` or `0`.
-CELL_BYTES = {"ST": 3.0, "Visium": 4.0, "VisiumHD": 4.0}
-#: Genes found in a spot: in a typical slide, and in the richest slide that a job must be able to
-#: process.
-GENES_FOUND = {"ST": (3_000, 8_000), "Visium": (4_000, 9_000), "VisiumHD": (350, 700)}
-#: Assumed bytes of the image, if the source does not state its size.
-IMAGE_BYTES = {"ST": 40e6, "Visium": 60e6, "VisiumHD": 700e6}
 #: Pixels per byte of an image file: most of the files named .png are PNG.
 PIXELS_PER_BYTE = 0.7
 #: Bytes of a row of the coordinate file.
 COORD_BYTES = 70
-#: Fraction of the image that the squares around the spots cover: side over pitch, squared, times
-#: the fraction of the image under the array.
-COVERED = {"ST": 0.25, "Visium": 0.3, "VisiumHD": 0.7}
 
 #: MB/s that one job gets from the file system. Assumed; the constants below are measured.
 FILE_RATE = 200
@@ -45,11 +37,6 @@ SLOWER = 4
 COUNT_BYTES = {"10x_h5": 2.4, "10x_mtx": 2.5}
 #: Bytes of a row of Space Ranger's positions: 37 in Visium's CSV, 25 to 40 in VisiumHD's parquet.
 OWN_COORD_BYTES = 30
-
-
-def _of(table: dict, slide: Slide):
-    """Return the value of the slide's technology; Visium's if the technology is unknown."""
-    return table.get(slide.tech, table["Visium"])
 
 
 def _counts_format(slide: Slide) -> str:
@@ -124,9 +111,9 @@ def input_bytes(slide: Slide) -> dict[str, float]:
     """Estimate the bytes of a slide's files by kind; exact where the catalogue states them."""
     spots, genes = max(slide.spots, 1), max(slide.genes, 1)
     return {
-        "counts": slide.counts_bytes or _of(CELL_BYTES, slide) * spots * genes,
+        "counts": slide.counts_bytes or technology(slide.tech).cell_bytes * spots * genes,
         "coord": slide.coord_bytes or COORD_BYTES * spots,
-        "image": slide.image_bytes or _of(IMAGE_BYTES, slide),
+        "image": slide.image_bytes or technology(slide.tech).image_bytes,
     }
 
 
@@ -153,8 +140,8 @@ def quantities(
     """
     size = input_bytes(slide)
     spots = slide.spots or size["coord"] / (OWN_COORD_BYTES if slide.layout else COORD_BYTES)
-    cells = size["counts"] / _of(CELL_BYTES, slide)
-    found = spots * _of(GENES_FOUND, slide)[richest]
+    cells = size["counts"] / technology(slide.tech).cell_bytes
+    found = spots * technology(slide.tech).genes_found[richest]
     form = _counts_format(slide)
     nonzeros = size["counts"] / COUNT_BYTES[form] if form in COUNT_BYTES else min(found, cells / 2)
     return {
@@ -219,6 +206,6 @@ def kept_bytes(slide: Slide, amount: dict[str, float]) -> float:
     600 pixels a side, in the AnnData and in the tile store; 1 MB for the report.
     """
     matrices = 6e6 * amount["nonzeros_m"] + 450e3 * amount["spots_k"]
-    tiles = 3e6 * _of(COVERED, slide) * amount["pixels_m"]
+    tiles = 3e6 * technology(slide.tech).covered * amount["pixels_m"]
     pictures = 2 * 3e6 * (min(amount["pixels_m"], 4) + min(amount["pixels_m"], 0.36))
     return matrices + tiles + pictures + 1e6

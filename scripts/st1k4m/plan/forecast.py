@@ -1,12 +1,13 @@
 """Estimate the cost of a selection of slides before the run: bytes, disk, core-hours, hours."""
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from st1k4m.plan import costs
 from st1k4m.run.text import format_duration, format_size
+from st1k4m.source import catalogue, selection
 from st1k4m.source.catalogue import Catalogue
 
 CORES = (16, 64, 256, 1024)
@@ -46,6 +47,27 @@ class Plan:
     longest: tuple[str, float]
     makespans: dict[int, float]
     peaks: dict[int, float]
+
+
+def forecast(
+    catalogue_path: str | Path,
+    *,
+    select: Mapping[str, Collection[str]],
+    exclude: Mapping[str, str],
+    keep_downloads: bool,
+) -> str:
+    """Say what the slides that a configuration selects will cost.
+
+    Parameters
+    ----------
+    catalogue_path
+        The catalogue.
+    select, exclude, keep_downloads
+        As in the configuration, see `selection.select`.
+    """
+    table = catalogue.read(catalogue_path)
+    selected, _ = selection.select(table, select, exclude)
+    return "\n".join(describe(make_plan(table, selected, keep_downloads)))
 
 
 def make_plan(
@@ -95,7 +117,7 @@ def make_plan(
         longest=max(zip(slides, totals, strict=True), key=lambda item: item[1], default=("", 0.0)),
         makespans={number: schedule(totals, number) for number in cores},
         peaks={
-            number: products + sum(largest[: None if keep_downloads else number])
+            number: products + sum(largest if keep_downloads else largest[:number])
             for number in cores
         },
     )

@@ -8,6 +8,7 @@ import json
 import statistics
 from pathlib import Path
 
+from st1k4m import codes
 from st1k4m.collection import build_manifest
 from st1k4m.run.job import usage_path
 from st1k4m.run.outputs import write_text
@@ -73,9 +74,13 @@ def build_report(
     cards = [make_row(row, folder) for row in rows]
     columns = [*ROW, "declared", *CARD, "bytes"]
     table = {"columns": columns, "rows": [[card[column] for column in columns] for card in cards]}
-    names = [row["slide"] for row in rows if row["status"] in ("done", "failed")]
+    names = [row["slide"] for row in rows if row["status"] in (codes.DONE, codes.FAILED)]
     texts = {asset.name: asset.read_text(encoding="utf-8") for asset in sorted(ASSETS.iterdir())}
-    texts["cards.js"] = f"totals({script_json(totals)});\ncards({script_json(table)});\n"
+    meanings = {"flags": codes.FLAGS, "reasons": codes.REASONS}
+    texts["cards.js"] = (
+        f"codes({script_json(meanings)});\n"
+        f"totals({script_json(totals)});\ncards({script_json(table)});\n"
+    )
     texts["run.js"] = f"run({script_json(time_steps(names, Path(logs)))});\n"
     for name, text in texts.items():
         write_text(folder / name, text)
@@ -87,7 +92,7 @@ def make_row(row: dict[str, str], folder: Path) -> dict:
     name = row["slide"]
     card = dict.fromkeys(CARD)
     size = 0
-    if row["status"] == "done":
+    if row["status"] == codes.DONE:
         card |= read_card(folder / "slides" / f"{name}.js")
         drawn = ("slides/{}.js", "tissue/{}.jpg", "thumbs/{}.jpg", "tiles/{}.jpg")
         size = sum((folder / path.format(name)).stat().st_size for path in drawn)

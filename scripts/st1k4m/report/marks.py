@@ -9,6 +9,7 @@ import numpy as np
 
 from st1k4m.formats.record import Record
 from st1k4m.formats.slide_anndata import GENES, PCT_MITO, TISSUE_SHARE, TOTAL_COUNTS
+from st1k4m.technologies import technology
 
 MOST_MARKS = 15_000  # if a slide has more spots, several are joined to a square
 MOST_DROPPED = 2_000  # if there are more dropped spots, every n-th is painted
@@ -63,7 +64,7 @@ class Spots:
 
 def is_square(record: Record) -> bool:
     """Return whether the slide's spots are square bins."""
-    return record.tech == "VisiumHD"
+    return technology(record.tech).binned
 
 
 def thin_dropped(dropped: np.ndarray, record: Record) -> dict:
@@ -112,17 +113,19 @@ def make_marks(
     layers, rows = [], []
     for number in NUMBERS:
         values = mean(spots.numbers[number.column])
-        layers.append({"name": number.column, "label": number.label, "kind": "number"})
-        rows.append(levels(values, number.log, NUMBER_LEVELS, layers[-1]))
+        row, scale = levels(values, number.log, NUMBER_LEVELS)
+        layers.append({"name": number.column, "label": number.label, "kind": "number"} | scale)
+        rows.append(row)
     if spots.labels:
         first = np.unique(group, return_index=True)[1]  # a square shows the label of its first spot
-        codes = spots.labels[0][first]
-        layers.append({"name": "annotation", "label": "Annotation", "kind": "label"})
-        layers[-1]["labels"] = spots.labels[1]
-        rows.append(np.where(codes < 0, UNKNOWN, codes).astype(np.uint8))
+        label_of = spots.labels[0][first]
+        layer = {"name": "annotation", "label": "Annotation", "kind": "label"}
+        layers.append(layer | {"labels": spots.labels[1]})
+        rows.append(np.where(label_of < 0, UNKNOWN, label_of).astype(np.uint8))
     for name, values in zip(*genes, strict=True):
-        layers.append({"name": name, "label": name, "kind": "gene"})
-        rows.append(levels(values, False, GENE_LEVELS, layers[-1]))
+        row, scale = levels(values, False, GENE_LEVELS)
+        layers.append({"name": name, "label": name, "kind": "gene"} | scale)
+        rows.append(row)
     centres = np.stack([mean(spots.centres[:, 0]), mean(spots.centres[:, 1])], axis=1)
     return {
         "count": marks,
@@ -135,15 +138,16 @@ def make_marks(
     }
 
 
-def levels(values: np.ndarray, log: bool, steps: int, layer: dict) -> np.ndarray:
-    """Return values as levels from 0 to ``steps`` (uint8), and add their scale to ``layer``."""
+def levels(values: np.ndarray, log: bool, steps: int) -> tuple[np.ndarray, dict]:
+    """Return values as levels from 0 to ``steps`` (uint8), and their scale."""
     axis = np.log10(1 + values) if log else values
     known = np.isfinite(axis)
     low = min(0.0, float(axis[known].min(initial=0.0)))
     high = float(axis[known].max(initial=low))
-    layer |= {"log": log, "steps": steps, "low": round(low, 4), "high": round(high, 4)}
+    scale = {"log": log, "steps": steps, "low": round(low, 4), "high": round(high, 4)}
     scaled = np.zeros(len(axis)) if high == low else (axis - low) / (high - low) * steps
-    return np.where(known, np.round(np.where(known, scaled, 0)), UNKNOWN).astype(np.uint8)
+    rounded = np.round(np.where(known, scaled, 0))
+    return np.where(known, rounded, UNKNOWN).astype(np.uint8), scale
 
 
 def pack_centres(centres: np.ndarray, record: Record) -> str:

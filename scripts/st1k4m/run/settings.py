@@ -6,9 +6,7 @@ Imported while Snakemake parses, so it stays with the standard library, PyYAML a
 import contextlib
 import csv
 import difflib
-import functools
 import hashlib
-import operator
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,8 +14,8 @@ from typing import Any, NamedTuple
 import yaml
 from jsonschema import Draft202012Validator
 
-from st1k4m.dataset import TECHS
 from st1k4m.errors import ConfigError
+from st1k4m.technologies import TECHS
 
 OVERRIDE_COLUMNS = ("slide", "swap", "scale", "flip", "shift_x", "shift_y")
 LENGTHS = ("pitch_um", "spot_um", "drawn_um")
@@ -29,7 +27,7 @@ LATTICES = ("hexagonal", "square", "staggered")
 
 
 def parse_texts(config: dict[str, Any], schema_path: str | Path) -> None:
-    """Turn texts into the numbers and truth values that they spell, where the schema wants those.
+    """Convert texts to numbers or truth values where the schema expects them.
 
     ``--config`` leaves nested values, and ``true``, as texts. Changes ``config``; a text that
     spells nothing of the right type stays for `check`.
@@ -37,7 +35,9 @@ def parse_texts(config: dict[str, Any], schema_path: str | Path) -> None:
     for error in list(_validator(schema_path).iter_errors(config)):
         if isinstance(error.instance, str) and error.absolute_path:
             *folder, key = error.absolute_path
-            place = functools.reduce(operator.getitem, folder, config)
+            place: Any = config
+            for part in folder:
+                place = place[part]
             with contextlib.suppress(yaml.YAMLError):
                 place[key] = yaml.safe_load(error.instance)
 
@@ -65,11 +65,15 @@ def check(config: dict[str, Any], schema_path: str | Path) -> list[Fault]:
         Each says what was found and what would be right. Empty if all is well.
     """
     errors = _validator(schema_path).iter_errors(config)
-    return [
+    faults = [
         Fault(str(error.absolute_path[0]) if error.absolute_path else "", sentence)
         for error in sorted(errors, key=lambda error: [str(part) for part in error.path])
         for sentence in _sentences(error)
     ]
+    named = config.get("technologies")
+    unknown = [str(key) for key in named if key not in TECHS] if isinstance(named, dict) else []
+    sentences = [_unknown_key("technologies", key, list(TECHS)) for key in unknown]
+    return faults + [Fault("technologies", sentence) for sentence in sentences]
 
 
 def options(config: dict[str, Any], section: str, tech: str) -> dict[str, Any]:

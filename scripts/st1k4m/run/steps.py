@@ -78,7 +78,7 @@ _CHAIN = (
             "record": "results/records/{slide}.json",
         },
         ("count_expression", "align_spots", "cut_tiles"),
-        revision=3,
+        revision=4,
     ),
     Step(
         "fingerprint_slide",
@@ -146,7 +146,7 @@ _COLLECTION = (
             },
         },
         ("build_manifest", "fingerprint_slide", "draw_slide"),
-        revision=3,
+        revision=4,
     ),
     Step(
         "relate_slides",

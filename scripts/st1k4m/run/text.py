@@ -8,6 +8,11 @@ def escape(text: str) -> str:
     return text.translate(escapes)[:2000]
 
 
+def one_line(text: str) -> str:
+    """Return a text in one line: blanks, and what cannot be printed, become one blank."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 def format_size(number: float) -> str:
     """Give bytes in GB, MB or kB, of 1,000: ``1,149.0 GB``."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6)):

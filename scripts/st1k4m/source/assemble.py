@@ -3,13 +3,16 @@
 from collections import Counter, defaultdict
 from typing import NamedTuple
 
-from st1k4m.dataset import KINDS, TECHS, check_name
-from st1k4m.source.catalogue import CODES, Catalogue, Slide
-from st1k4m.source.meta_table import META_COLUMNS, collapse_blanks, read_table
+from st1k4m import codes
+from st1k4m.dataset import KINDS, check_name
+from st1k4m.run.text import one_line
+from st1k4m.source.catalogue import Catalogue, Slide
+from st1k4m.source.meta_table import META_COLUMNS, read_table
+from st1k4m.technologies import TECHS
 
 #: Least and most bytes of one cell of a dense count file with its comma, on average over a file:
 #: `0,` is the least; the published files stay below 5 (zeros printed as `0.0`).
-CELL_BYTES = (2, 8)
+CELL_BOUNDS = (2, 8)
 
 
 class Entry(NamedTuple):
@@ -52,7 +55,7 @@ def assemble(
         name = cells["slide"]
         if name in slides:
             told = f"rows at lines {first_lines[name]} and {line}"
-            oddities[name].append(("repeated_row", told))
+            oddities[name].append((codes.REPEATED_ROW, told))
             continue
         first_lines[name] = line
         slides[name] = Slide(**{key: cells.get(column, "") for key, column in META_COLUMNS.items()})
@@ -61,19 +64,19 @@ def assemble(
             if value.isascii() and value.isdigit():
                 setattr(slides[name], key, int(value))
             elif value:
-                oddities[name].append(("declared", f"{column} {value!r} is not a number"))
+                oddities[name].append((codes.DECLARED, f"{column} {value!r} is not a number"))
     for row in slides.values():
         oddities[row.slide] += _attach(row, files)
     for tech, name in sorted(files.orphans()):
         if name not in slides and not check_name(name):
             slides[name] = Slide(name, tech)
-            oddities[name].append(("no_row", CODES["no_row"]))
+            oddities[name].append((codes.NO_ROW, codes.CONTRADICTIONS[codes.NO_ROW]))
             oddities[name] += _attach(slides[name], files)
     folded = Counter(name.lower() for name in slides)
-    gravity = list(CODES)
+    gravity = list(codes.CONTRADICTIONS)
     for name, row in slides.items():
         if folded[name.lower()] > 1:
-            oddities[name].append(("other_case", "another slide's name differs only in case"))
+            oddities[name].append((codes.OTHER_CASE, "another slide's name differs only in case"))
         odd = sorted(oddities[name], key=lambda oddity: gravity.index(oddity[0]))
         if odd:
             row.status, row.reason = odd[0][0], "; ".join(reason for _, reason in odd)
@@ -107,9 +110,9 @@ class _Files:
         places = self.places[kind, name]
         path = places.get(tech) or places[min(places)]
         if name != slide:
-            odd.append(("other_case", f"{kind} is {path}"))
+            odd.append((codes.OTHER_CASE, f"{kind} is {path}"))
         if kind != "annotation" and tech not in places:
-            odd.append(("other_folder", f"{kind} is {path}"))
+            odd.append((codes.OTHER_FOLDER, f"{kind} is {path}"))
         self.unclaimed.discard(path)
         return path, odd
 
@@ -128,7 +131,7 @@ class _Files:
         named = ", ".join(f"{folder} {count}" for folder, count in sorted(folders.items())[:10])
         examples = ", ".join(sorted(self.unclaimed)[:5])
         told = f"{len(self.unclaimed)} files belong to no slide ({named}), for example {examples}"
-        return [collapse_blanks(told)]
+        return [one_line(told)]
 
 
 def _parse(path: str) -> list[tuple[str, str, str]]:
@@ -162,13 +165,13 @@ def _attach(row: Slide, files: _Files) -> list[tuple[str, str]]:
                 setattr(row, f"{kind}_{fact}", value)
         elif kind != "annotation":
             folder, suffix = KINDS[kind]
-            odd.append(("missing_file", f"no {row.tech}/{folder}/{row.slide}{suffix}"))
+            odd.append((codes.MISSING_FILE, f"no {row.tech}/{folder}/{row.slide}{suffix}"))
     cells = row.spots * row.genes
     if row.counts and cells:
-        least = CELL_BYTES[0] * cells
+        least = CELL_BOUNDS[0] * cells
         # plus ids and gene names: 300 bytes for each is more than in any known file
-        most = CELL_BYTES[1] * cells + 300 * (row.spots + row.genes + 1)
+        most = CELL_BOUNDS[1] * cells + 300 * (row.spots + row.genes + 1)
         if not least <= row.counts_bytes <= most:
             declared = f"{row.spots} spots x {row.genes} genes declared"
-            odd.append(("declared", f"{declared}, count file has {row.counts_bytes} bytes"))
+            odd.append((codes.DECLARED, f"{declared}, count file has {row.counts_bytes} bytes"))
     return odd

@@ -5,17 +5,16 @@ it: this opens one file and uses neither the network nor the folders of the data
 """
 
 import json
-import logging
 import os
 import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from st1k4m import codes
 from st1k4m.dataset import KINDS, check_name
 from st1k4m.errors import CatalogueError
 from st1k4m.run.outputs import write_text
 
-log = logging.getLogger(__name__)
 #: Folders of the generated demo and of downloads, below the working directory.
 DEMO = "resources/demo"
 FILES = "resources/files"
@@ -30,7 +29,8 @@ class Slide:
     ``spots`` and ``genes`` are declared by the meta table, 0 where it declares nothing. ``image``,
     ``counts``, ``coord`` and ``annotation`` are paths within the dataset, empty where the source
     has no such file; bytes are then 0. A sha256 is empty where the source does not state it.
-    ``status`` is ``ok`` or the most serious code in `CODES`; ``reason`` lists every problem.
+    ``status`` is ``ok`` or the most serious of `codes.CONTRADICTIONS`; ``reason`` lists every
+    problem.
 
     ``source`` is the index of the slide's source, from 0. ``layout`` is empty for a slide in the
     dataset's own layout. For other slides it is JSON: ``name`` of the layout, and ``counts``,
@@ -63,7 +63,7 @@ class Slide:
     annotation_bytes: int = 0
     annotation_sha256: str = ""
     annotation_oid: str = ""
-    status: str = "ok"
+    status: str = codes.OK
     reason: str = ""
     study: str = ""
     patient: str = ""
@@ -71,16 +71,6 @@ class Slide:
     source: int = 0
     layout: str = ""
 
-
-#: status of a row whose source contradicts itself: its meaning; the most serious first
-CODES = {
-    "no_row": "files without a row in the meta table",
-    "missing_file": "in the meta table, but a file is missing",
-    "repeated_row": "more than one row in the meta table; the first counts",
-    "other_folder": "a file lies in another technology's folder",
-    "other_case": "a name differs only in case",
-    "declared": "declared spots and genes do not fit the count file",
-}
 
 COLUMNS = [column.name for column in fields(Slide)]
 NUMBERS = {column.name for column in fields(Slide) if column.type is int}

@@ -5,11 +5,12 @@ import logging
 import os
 from pathlib import Path
 
-from st1k4m.dataset import KINDS, TECHS
+from st1k4m.dataset import KINDS
 from st1k4m.errors import CatalogueError
 from st1k4m.source.assemble import Entry, Listing, assemble
 from st1k4m.source.catalogue import Catalogue
 from st1k4m.source.meta_table import choose_table
+from st1k4m.technologies import TECHS
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,10 @@ import io
 import re
 from collections.abc import Iterable
 
-from st1k4m.dataset import TECHS, check_name
+from st1k4m.dataset import check_name
 from st1k4m.errors import CatalogueError
+from st1k4m.run.text import one_line
+from st1k4m.technologies import TECHS
 
 #: The published tables, the newest first.
 META_TABLES = ("meta/meta_all_gene02122025.csv", "meta/meta_all_gene.csv")
@@ -86,7 +88,7 @@ def read_table(table: str, content: bytes) -> list[tuple[int, dict[str, str]]]:
             elif row["tech"] not in TECHS:
                 faults.append(f"line {line}: tech {row['tech']!r} is not one of {', '.join(TECHS)}")
             else:
-                clean = {key: collapse_blanks(cell) for key, cell in row.items() if key != "slide"}
+                clean = {key: one_line(cell) for key, cell in row.items() if key != "slide"}
                 rows.append((line, {"slide": row["slide"], **clean}))
     except csv.Error as error:
         raise CatalogueError(f"{table}, line {start}: {error}; fix the quotes there") from None
@@ -98,8 +100,3 @@ def read_table(table: str, content: bytes) -> list[tuple[int, dict[str, str]]]:
     if not rows:
         raise CatalogueError(f"{table} has no rows; it needs one row per slide below the header")
     return rows
-
-
-def collapse_blanks(cell: str) -> str:
-    """Return the cell with each run of blanks and control characters replaced by one blank."""
-    return re.sub(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+", " ", cell).strip()

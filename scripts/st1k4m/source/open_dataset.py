@@ -1,5 +1,6 @@
 """Open a dataset: read its catalogue, or make the catalogue from its sources."""
 
+import logging
 import os
 import re
 import shutil
@@ -8,15 +9,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from st1k4m import codes
 from st1k4m.dataset import KINDS
 from st1k4m.errors import CatalogueError
 from st1k4m.source.catalogue import (
     AND,
-    CODES,
     DEMO,
     Catalogue,
     Slide,
-    log,
     matches,
     parse_address,
     read,
@@ -30,6 +30,8 @@ from st1k4m.source.own_catalogue import (
     is_table,
     table_revision,
 )
+
+log = logging.getLogger(__name__)
 
 
 def resolve(dataset: str, workdir: str | os.PathLike) -> str:
@@ -217,7 +219,7 @@ def summary(catalogue: Catalogue, shown: int = 5) -> list[str]:
         f"  {tech}: {_totals([row for row in rows if row.tech == tech])}"
         for tech in sorted({row.tech for row in rows})
     ]
-    for code, meaning in CODES.items():
+    for code, meaning in codes.CONTRADICTIONS.items():
         odd = [row for row in rows if row.status == code]
         if odd:
             more = f"; and {len(odd) - shown} more" if len(odd) > shown else ""

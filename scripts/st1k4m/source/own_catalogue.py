@@ -8,23 +8,21 @@ import os
 import re
 from pathlib import Path
 
+from st1k4m import codes
 from st1k4m.dataset import check_name
 from st1k4m.errors import CatalogueError
+from st1k4m.run.text import one_line
 from st1k4m.source import places
 from st1k4m.source.catalogue import Catalogue, Slide
 from st1k4m.source.own_layout import Recognised
 from st1k4m.source.own_slides import recognise
 from st1k4m.source.own_table import COLUMNS, read_table
+from st1k4m.technologies import TECHNOLOGIES, TECHS
 
 log = logging.getLogger(__name__)
 
 #: HEST-1k's names of technologies in lower case: the names in the catalogue.
-HEST_TECHS = {
-    "visium": "Visium",
-    "spatial transcriptomics": "ST",
-    "st": "ST",
-    "visium hd": "VisiumHD",
-}
+HEST_TECHS = {word: row.name for row in TECHNOLOGIES.values() for word in row.hest}
 HEST_SPECIES = {"homo sapiens": "human", "mus musculus": "mouse"}
 
 
@@ -83,12 +81,8 @@ def _make_row(row: dict[str, str], found: Recognised, checksums: bool) -> Slide:
     made.layout = json.dumps(layout, sort_keys=True)
     reasons = list(dict.fromkeys(found.missing.values()))
     if reasons:
-        made.status, made.reason = "missing_file", _one_line("; ".join(reasons))
+        made.status, made.reason = codes.MISSING_FILE, one_line("; ".join(reasons))
     return made
-
-
-def _one_line(text: str) -> str:
-    return re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", text)
 
 
 def _sha256(found: list[str]) -> str:
@@ -149,7 +143,7 @@ def from_hest(folder: str | os.PathLike) -> Catalogue:
         notes.append(f"{without} samples have no row in {table}")
     if not slides:
         raise CatalogueError(
-            f"{folder} has no sample of ST, Visium or Visium HD; download samples of these "
+            f"{folder} has no sample of {', '.join(TECHS)}; download samples of these "
             "technologies, or give another dataset"
         )
     return Catalogue(folder, "", slides, notes)
@@ -191,11 +185,11 @@ def _hest_slide(folder: str, name: str, tech: str, row: dict[str, str]) -> Slide
             "slide": name,
             "species": HEST_SPECIES.get(species.lower(), species.lower()),
             "tissue": row.get("organ", "").strip().lower(),
-            "study": _one_line(row.get("dataset_title", "").strip()),
-            "patient": _one_line(row.get("patient", "").strip()),
+            "study": one_line(row.get("dataset_title", "").strip()),
+            "patient": one_line(row.get("patient", "").strip()),
         },
         found,
         checksums=False,
     )
-    made.title = _one_line(row.get("dataset_title", "").strip())
+    made.title = one_line(row.get("dataset_title", "").strip())
     return made

@@ -7,7 +7,7 @@ wrong inside it. The slide's row states what is missing; this fails only that sl
 
 import os
 
-from st1k4m.dataset import KINDS, TECHS
+from st1k4m.dataset import KINDS
 from st1k4m.source import places
 from st1k4m.source.own_folder import IMAGE_MARKS, Folder
 from st1k4m.source.own_layout import Recognised, all_missing
@@ -26,6 +26,7 @@ from st1k4m.source.space_ranger import (
     take_positions,
 )
 from st1k4m.source.st_folder import as_st, find_st
+from st1k4m.technologies import TECHS, VISIUM, VISIUM_HD
 
 _ASIDE = {"analysis", "deconvolution", "segmented_outputs", "web_summary", "SPATIAL_RNA_COUNTER_CS"}
 
@@ -90,7 +91,7 @@ def _recognise(folder: Folder, row: dict[str, str]) -> Recognised:
         folder, bin_um, made = choose_bin(folder, bins, row)
         if made.missing:
             return made
-        made.layout, made.tech = "visium_hd", "VisiumHD"
+        made.layout, made.tech = "visium_hd", VISIUM_HD.name
     positions, scalefactors = find_positions(folder, made), find_scalefactors(folder)
     ranked = find_matrices(folder)
     several = find_samples(folder, positions) or find_samples(
@@ -112,7 +113,7 @@ def _recognise(folder: Folder, row: dict[str, str]) -> Recognised:
     if not bins:
         facts = read_scalefactors(scalefactors[0]) if scalefactors else {}
         hd = "bin_size_um" in facts
-        made.layout, made.tech = ("visium_hd", "VisiumHD") if hd else ("visium", "Visium")
+        made.layout, made.tech = ("visium_hd", VISIUM_HD.name) if hd else ("visium", VISIUM.name)
     take_counts(folder, made, ranked)
     take_positions(folder, made, positions, scalefactors)
     if bins:

@@ -6,9 +6,10 @@ import os
 import re
 from pathlib import Path
 
-from st1k4m.dataset import TECHS, check_name
+from st1k4m.dataset import check_name
 from st1k4m.errors import CatalogueError
 from st1k4m.source import places
+from st1k4m.technologies import TECHS
 
 #: Columns of a table of slides; the first two are required.
 COLUMNS = (

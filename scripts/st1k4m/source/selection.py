@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Mapping
 
+from st1k4m import codes
 from st1k4m.source.catalogue import Catalogue, Slide
 
 
@@ -28,7 +29,7 @@ def select(
     selected
         Names in sorted order.
     status
-        By slide: ``(selected | excluded | not_selected, reason)``.
+        By slide: one of `codes.SELECTIONS`, and the reason.
 
     Raises
     ------
@@ -41,15 +42,16 @@ def select(
     _check_names(catalogue, wanted, exclude)
     status = {}
     for name, row in catalogue.slides.items():
+        missed = [key for key in wanted if _value(row, key) not in wanted[key]]
         if name in exclude:
-            status[name] = ("excluded", exclude[name])
-        elif missed := [key for key in wanted if _value(row, key) not in wanted[key]]:
-            status[name] = ("not_selected", f"{missed[0]} not among those selected")
-        elif row.status == "no_row" and "slides" not in wanted:
-            status[name] = ("not_selected", row.reason)
+            status[name] = (codes.EXCLUDED, exclude[name])
+        elif missed:
+            status[name] = (codes.NOT_SELECTED, f"{missed[0]} not among those selected")
+        elif row.status == codes.NO_ROW and "slides" not in wanted:
+            status[name] = (codes.NOT_SELECTED, row.reason)
         else:
-            status[name] = ("selected", "")
-    selected = sorted(name for name, (state, _) in status.items() if state == "selected")
+            status[name] = (codes.SELECTED, "")
+    selected = sorted(name for name, (state, _) in status.items() if state == codes.SELECTED)
     if not selected:
         raise ValueError("select and exclude leave no slide; select more, or exclude fewer")
     return selected, status

@@ -5,6 +5,7 @@ import re
 from st1k4m.source import places
 from st1k4m.source.own_folder import IMAGE_MARKS, Folder
 from st1k4m.source.own_layout import Recognised, all_missing
+from st1k4m.technologies import ST
 
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 #: A spot of an ST array: column x row.
@@ -51,7 +52,7 @@ def tell_st(lines: list[str]) -> str:
 
 def as_st(folder: Folder, found: dict[str, list[str]], made: Recognised) -> Recognised:
     """Set the counts, spot file and image of ``made``, or what is missing."""
-    made.layout, made.tech = "st", "ST"
+    made.layout, made.tech = "st", ST.name
     for kind, label in (("counts", "count tables"), ("spots", "spot files")):
         if len(found[kind]) > 1:
             names = ", ".join(folder.inner(place) for place in found[kind][:5])

@@ -5,24 +5,24 @@ last row is in, and written at once to its place: rows of the store follow the A
 in the order of the image. The pictures of the AnnData come out of the same pass.
 """
 
-import contextlib
 import logging
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from st1k4m import codes
 from st1k4m.formats import tile_store
 from st1k4m.formats.slide_anndata import HIRES_SCALE, LOWRES_SCALE
 from st1k4m.formats.spots import SpotTable, read_spots
 from st1k4m.formats.tile_store import Places, TileWriter
-from st1k4m.geometry.facts import FLAGS
 from st1k4m.geometry.placement import examine
 from st1k4m.image import decode
 from st1k4m.image.shrink import Shrinker
 from st1k4m.image.tissue_mask import tissue_mask
 from st1k4m.run.provenance import Made
+from st1k4m.tiles.options import TileOptions
 from st1k4m.tiles.squares import Squares, place_squares, tissue_share
 from st1k4m.tiles.window import Window
 
@@ -57,9 +57,7 @@ def cut_tiles(
     slide
         Name of the slide.
     options
-        ``extent``, ``size``, ``edge``, ``fill``, ``upsample``, ``pixels`` (whether the store holds
-        the tiles, or only their places), ``compression``,
-        ``tissue_threshold``, ``drop_off_tissue``, ``max_pixels``, as in ``config.yaml``.
+        The arguments of `TileOptions`.
     threads
         Cores to use.
     made
@@ -71,11 +69,12 @@ def cut_tiles(
         The image is broken, truncated or too large; the slide has no micrometres per pixel, or is
         too coarse, for the extent and size asked.
     """
+    chosen = TileOptions.of_section(options)
     cv2.setNumThreads(1)  # a tile is too small to share; cutting runs beside decoding instead
-    header = decode.read_header(image, slide=slide, max_pixels=options["max_pixels"])
+    header = decode.read_header(image, slide=slide, max_pixels=chosen.max_pixels)
     extent = (header.width, header.height)
     table, facts = read_spots(spots)
-    squares, dropped = place_squares(slide, table, facts, kept, *extent, options)
+    squares, dropped = place_squares(slide, table, facts, kept, *extent, chosen)
     places = Places(
         slide,
         squares.spots,
@@ -86,57 +85,65 @@ def cut_tiles(
         facts["um_per_px"] or np.nan,
     )
     bands = decode.Bands(image, header, slide=slide, threads=threads)
-    compression = options["compression"] if options["pixels"] else None
+    compression = chosen.compression if chosen.pixels else None
 
     with tile_store.create(
-        out, places, compression, all_stay=not options["drop_off_tissue"], made=made
+        out, places, compression, all_stay=not chosen.drop_off_tissue, made=made
     ) as writer:
-        pictures = _stream(bands, squares, options, writer, threads)
+        pictures = _stream(bands, squares, chosen, writer, threads)
         mask = tissue_mask(pictures[tile_store.LOWRES])
         tissue = tissue_share(mask, squares, *extent)
         placement, flags = examine(mask, extent, *_centres(table, kept), facts, slide)
         keep = None
-        if options["drop_off_tissue"]:
-            keep = ~(tissue < options["tissue_threshold"])
-            dropped |= dict.fromkeys(squares.spots[~keep].tolist(), "off_tissue")
+        if chosen.drop_off_tissue:
+            keep = ~(tissue < chosen.tissue_threshold)
+            dropped |= dict.fromkeys(squares.spots[~keep].tolist(), codes.OFF_TISSUE)
             squares, tissue = squares.select(keep), tissue[keep]
-        about = _facts(header, bands.transparent, squares, pictures, options["pixels"], flags)
+        about = _facts(header, bands.transparent, squares, pictures, chosen.pixels, flags)
         about["placement"] = placement
         writer.finish(tissue, pictures, dropped, about, keep)
     log.info("cut %d tiles of %d px", len(squares), squares.size)
 
 
 class _WriteBehind:
-    """Write one batch of tiles while the next is cut."""
+    """Write tiles; with a second thread, write one batch while the next is cut."""
 
-    def __init__(self, writer: TileWriter) -> None:
+    def __init__(self, writer: TileWriter, threads: int) -> None:
         self._writer = writer
-        self._pool = ThreadPoolExecutor(1)
-        self._pending = self._pool.submit(int)
+        self._pool = ThreadPoolExecutor(1) if threads > 1 else None
+        self._pending: Future | None = None
 
     def __enter__(self) -> "_WriteBehind":
         return self
 
     def write(self, rows: np.ndarray, tiles: np.ndarray) -> None:
-        self._pending.result()
+        if self._pool is None:
+            self._writer.write(rows, tiles)
+            return
+        self._wait()
         self._pending = self._pool.submit(self._writer.write, rows, tiles)
 
-    def __exit__(self, *error: object) -> None:
-        self._pool.shutdown()
-        if error[0] is None:
+    def _wait(self) -> None:
+        if self._pending is not None:
             self._pending.result()
+
+    def __exit__(self, *error: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+        if error[0] is None:
+            self._wait()
 
 
 def _stream(
-    bands: decode.Bands, squares: Squares, options: dict, writer: TileWriter, threads: int
+    bands: decode.Bands, squares: Squares, options: TileOptions, writer: TileWriter, threads: int
 ) -> dict[str, np.ndarray]:
     """Pass the image once: write the tiles, and return the pictures."""
     header = bands.header
     shrinker = Shrinker(header.width, header.height, HIRES)
-    window = Window(squares, header.width, header.height, options["fill"])
-    with _WriteBehind(writer) if threads > 1 else contextlib.nullcontext(writer) as behind:
+    window = Window(squares, header.width, header.height, options.fill)
+    with _WriteBehind(writer, threads) as behind:
         for band in bands:
-            if options["pixels"]:
+            if options.pixels:
                 for rows, tiles in window.feed(band):
                     behind.write(rows, tiles)
             shrinker.feed(band)
@@ -164,13 +171,13 @@ def _facts(
     flags: dict[str, str],
 ) -> dict:
     """Return what the record says of this step."""
-    notes = {code: f"{FLAGS[code]}: {sentence}" for code, sentence in flags.items()}
+    notes = {code: f"{codes.FLAGS[code]}: {sentence}" for code, sentence in flags.items()}
     if header.whole:
-        notes["decoded_whole"] = f"{header.whole}, so memory grows with it"
+        notes[codes.DECODED_WHOLE] = f"{header.whole}, so memory grows with it"
     if transparent:
-        notes["transparent"] = "transparent pixels have the colour that is stored below"
+        notes[codes.TRANSPARENT] = codes.FLAGS[codes.TRANSPARENT]
     if squares.size > squares.side:
-        notes["upsampled"] = f"tiles of {squares.side} px were enlarged to {squares.size} px"
+        notes[codes.UPSAMPLED] = f"tiles of {squares.side} px were enlarged to {squares.size} px"
     longest = max(header.width, header.height)
     return {
         "image_format": header.format,

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from st1k4m import codes
 from st1k4m.errors import SlideError
 from st1k4m.formats.spots import SpotTable
+from st1k4m.tiles.options import TileOptions
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def place_squares(
     kept: list[str],
     width: int,
     height: int,
-    options: dict,
+    options: TileOptions,
 ) -> tuple[Squares, dict[str, str]]:
     """Lay out the squares of the kept spots.
 
@@ -68,7 +70,7 @@ def place_squares(
     width, height
         Of the image.
     options
-        ``extent``, ``size``, ``edge``, ``upsample``.
+        Those of the step.
 
     Returns
     -------
@@ -83,7 +85,7 @@ def place_squares(
         No micrometres per pixel, though the extent is in micrometres; tiles would be enlarged, and
         that is refused; the square is far larger than the image.
     """
-    radius = _radius(slide, facts, options["extent"])
+    radius = _radius(slide, facts, options)
     side = max(1, round(2 * radius))
     if side > 2 * max(width, height):
         raise SlideError(
@@ -91,14 +93,21 @@ def place_squares(
             f"a tile of {side} px on an image of {width} x {height} px",
             "check the radius in the coordinate file, or tiles.extent",
         )
-    size = side if options["size"] == "native" else options["size"]
-    if size > side and options["upsample"] == "refuse":
+    size = side if options.size == "native" else options.size
+    if size > side and options.upsample == "refuse":
         raise SlideError(
             slide,
             f"too coarse: tiles of {side} px would be enlarged to {size} px",
             "lower tiles.size, widen tiles.extent, or set tiles.upsample: flag",
         )
     row = {spot: number for number, spot in enumerate(table.spot)}
+    lost = [spot for spot in kept if spot not in row]
+    if lost:
+        raise SlideError(
+            slide,
+            f"{len(lost)} spots with counts have no coordinates, the first is {lost[0]}",
+            "remove the slide's files below work/expression and work/spots, and run again",
+        )
     rows = np.array([row[spot] for spot in kept], np.int64)
     within = ~table.outside[rows]
     rows, names = rows[within], np.array(kept, object)[within]
@@ -108,22 +117,24 @@ def place_squares(
     down = np.minimum(top + side, height) - np.maximum(top, 0)
     inside = (across.clip(0) * down.clip(0) / side**2).astype(np.float32)
     squares = Squares(names, left, top, side, size, inside)
-    if options["edge"] == "pad":
+    if options.edge == "pad":
         return squares, {}
     partly = inside < 1
-    return squares.select(~partly), dict.fromkeys(names[partly].tolist(), "partly_outside_image")
+    return squares.select(~partly), dict.fromkeys(
+        names[partly].tolist(), codes.PARTLY_OUTSIDE_IMAGE
+    )
 
 
-def _radius(slide: str, facts: dict, extent: str) -> float:
-    if extent == "spot":
+def _radius(slide: str, facts: dict, options: TileOptions) -> float:
+    if options.micrometres is None:
         return facts["radius"]
     if not facts["um_per_px"]:
         raise SlideError(
             slide,
-            f"tiles.extent is {extent}, but the slide has no micrometres per pixel",
+            f"tiles.extent is {options.extent}, but the slide has no micrometres per pixel",
             "give its array a row in geometry.table, or use tiles.extent: spot",
         )
-    return float(extent.removesuffix("um")) / facts["um_per_px"] / 2
+    return options.micrometres / facts["um_per_px"] / 2
 
 
 def tissue_share(mask: np.ndarray | None, squares: Squares, width: int, height: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Cut squares out of an image that passes in bands of rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -25,7 +25,7 @@ class Window:
         Red, green and blue beyond the image.
     """
 
-    def __init__(self, squares: Squares, width: int, height: int, fill: list[int]) -> None:
+    def __init__(self, squares: Squares, width: int, height: int, fill: Sequence[int]) -> None:
         self._squares = squares
         self._order = np.argsort(squares.top, kind="stable")
         self._bottom = np.minimum(squares.top[self._order] + squares.side, height)

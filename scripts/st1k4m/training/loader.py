@@ -1,15 +1,17 @@
 """Batches of pairs: exact epochs over ranks and workers, and going on where a run ended."""
 
 import hashlib
-import random
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from st1k4m.training import order
-from st1k4m.training.pairs import Pairs
+from st1k4m.training.tasks import Task
+
+if TYPE_CHECKING:
+    from st1k4m.training.pairs import Pairs
 
 START_METHODS = ("fork", "spawn", "forkserver")
 
@@ -67,7 +69,7 @@ class Loader:
 
     def __init__(
         self,
-        pairs: Pairs,
+        pairs: "Pairs",
         batch_size: int = 256,
         *,
         shuffle: bool = True,
@@ -218,24 +220,6 @@ class Loader:
         return Workers(self.pairs, self.batch_size, workers, prefetch, context)
 
 
-class Task:
-    """One batch to read: the pairs, the seed of a random transform, what will be read soon."""
-
-    def __init__(
-        self, indices: np.ndarray, seed: tuple[int, ...], ahead: np.ndarray | None
-    ) -> None:
-        self.indices, self.seed, self.ahead = indices, seed, ahead
-
-    def read(self, pairs: Pairs, allocate=np.empty) -> dict[str, Any]:
-        """Read the batch."""
-        if self.ahead is not None:
-            pairs.expect(self.ahead)
-        if pairs.transform is None:
-            return pairs.read(self.indices, allocate)
-        with _seeded(self.seed):
-            return pairs.read(self.indices, allocate)
-
-
 def _make_tasks(
     mine: np.ndarray, edges: np.ndarray, start: int, seed: tuple[int, ...], ahead: bool
 ) -> Iterator[Task]:
@@ -254,28 +238,6 @@ def _make_tasks(
         yield Task(mine[begin:end], (*seed, begin), soon)
 
 
-class _seeded:
-    """Seed Python's, numpy's and PyTorch's random numbers, and leave them as they were."""
-
-    def __init__(self, seed: tuple[int, ...]) -> None:
-        self._seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
-        self._torch = sys.modules.get("torch")
-
-    def __enter__(self) -> None:
-        self._before = random.getstate(), np.random.get_state()  # noqa: NPY002
-        random.seed(self._seed)
-        np.random.seed(self._seed)  # noqa: NPY002
-        if self._torch:
-            self._torch_before = self._torch.get_rng_state()
-            self._torch.manual_seed(self._seed)
-
-    def __exit__(self, *error: object) -> None:
-        random.setstate(self._before[0])
-        np.random.set_state(self._before[1])  # noqa: NPY002
-        if self._torch:
-            self._torch.set_rng_state(self._torch_before)
-
-
 def _find_rank(rank: int | None, world: int | None) -> tuple[int, int]:
     if (rank is None) != (world is None):
         raise ValueError("give rank and world together, or neither")
@@ -287,7 +249,7 @@ def _find_rank(rank: int | None, world: int | None) -> tuple[int, int]:
     return 0, 1
 
 
-def _digest(pairs: Pairs) -> str:
+def _digest(pairs: "Pairs") -> str:
     """Return what tells whether two `Pairs` number the same pairs."""
     content = "\n".join(
         f"{slide}\t{size}" for slide, size in zip(pairs.slides, pairs.sizes.tolist(), strict=True)

@@ -10,15 +10,17 @@ import os
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
 from st1k4m.errors import SlideError
-from st1k4m.training.loader import Task
-from st1k4m.training.pairs import Pairs
+from st1k4m.training.tasks import Task
+
+if TYPE_CHECKING:
+    from st1k4m.training.pairs import Pairs
 
 _ALIGNMENT = 64
 _HELD = 2  # batches that the user is expected to hold at a time
@@ -46,7 +48,7 @@ class Workers:
     """
 
     def __init__(
-        self, pairs: Pairs, batch_size: int, workers: int, prefetch: int, context: str | None
+        self, pairs: "Pairs", batch_size: int, workers: int, prefetch: int, context: str | None
     ) -> None:
         size = _bytes_of_batch(pairs, min(batch_size, len(pairs)))
         number = workers * prefetch + _HELD
@@ -109,7 +111,7 @@ class _Round:
 class _Reader:
     """What DataLoader takes for its dataset: reads a whole task in a worker."""
 
-    def __init__(self, pairs: Pairs, buffers: list[torch.Tensor]) -> None:
+    def __init__(self, pairs: "Pairs", buffers: list[torch.Tensor]) -> None:
         self._pairs, self._buffers = pairs, buffers
 
     def __len__(self) -> int:
@@ -180,7 +182,7 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def _bytes_of_batch(pairs: Pairs, batch_size: int) -> int:
+def _bytes_of_batch(pairs: "Pairs", batch_size: int) -> int:
     """Return the size of a batch, from its first pair."""
     first = Task(np.arange(1), (0,), None).read(pairs)
     arrays = [

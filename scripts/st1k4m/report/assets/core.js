@@ -1,9 +1,10 @@
 // Shared by all views: data, state in the address, elements, numbers, colours, histograms.
 "use strict";
 
-const Report = { rows: [], totals: {}, steps: [], views: {} };
+const Report = { rows: [], totals: {}, steps: [], views: {}, codes: {} };
 
 // The data files call these.
+function codes(meanings) { Report.codes = meanings; }
 function totals(summary) { Report.totals = summary; }
 function run(steps) { Report.steps = steps; }
 function card() {} // a slide's own file repeats its card, which cards.js has loaded already

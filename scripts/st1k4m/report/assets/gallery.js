@@ -108,7 +108,7 @@
   };
 
   Report.flags = (row) => el("ul", { class: "flags", "aria-label": "Flags" },
-    row.flags.map((flag) => el("li", {}, `⚑ ${words(flag)}`)));
+    row.flags.map((flag) => el("li", { title: Report.codes.flags[flag] }, `⚑ ${words(flag)}`)));
 
   const makeCard = (row) => {
     const picture = row.picture

@@ -38,7 +38,8 @@
     const { spots } = data;
     const rows = [["in the count file", spots.in_counts], ["in the coordinate file", spots.in_coord],
       ["in the AnnData", spots.kept],
-      ...Object.entries(spots.dropped).map(([reason, count]) => [`dropped: ${words(reason)}`, count]),
+      ...Object.entries(spots.dropped).map(([reason, count]) => [el("span", {}, `dropped: ${words(reason)} `,
+        el("span", { class: "note" }, Report.codes.reasons[reason])), count]),
       ["in either file", spots.total]];
     return el("section", {}, el("h2", {}, "Ledger"),
       Report.table(["Spots", "Number"], rows.map(([text, count]) => [text, number(count)]), "Every spot of both files, once"));

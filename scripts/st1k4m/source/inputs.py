@@ -1,4 +1,4 @@
-"""Open the image of a user's own slide from a file, an archive or an AnnData file."""
+"""Check the files that a job reads, and open a slide's image wherever it is."""
 
 import contextlib
 import os
@@ -7,10 +7,47 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from st1k4m.errors import SlideError
+from st1k4m.run import outputs
 from st1k4m.source import places
+from st1k4m.source.own_layout import files_of
 
 #: Images that an AnnData file may contain, the larger first.
 PICTURES = ("hires", "lowres")
+
+
+def require(slide: str, kind: str, path: str, layout: dict) -> str:
+    """Return ``path`` if all files of this kind exist.
+
+    Parameters
+    ----------
+    slide
+        Name of the slide.
+    kind
+        ``counts``, ``coord`` or ``image``.
+    path
+        The path or place of the file.
+    layout
+        See `st1k4m.source.catalogue.Catalogue.layout`; empty for the dataset's own layout.
+
+    Raises
+    ------
+    SlideError
+        A file is missing, or the catalogue states that the slide's folder had no such file.
+    """
+    if not layout:
+        labels = {"counts": "count file", "coord": "coordinate file", "image": "image"}
+        return outputs.require(slide, labels[kind], path)
+    if kind in layout["missing"]:
+        raise SlideError(
+            slide,
+            layout["missing"][kind],
+            "add the file or correct the table of slides, and run with refresh=true; or list the "
+            "slide under exclude",
+        )
+    for place in files_of(layout[kind]):
+        if not os.path.isfile(places.split(place)[0]):
+            raise places.missing(slide, place)
+    return path
 
 
 @contextlib.contextmanager

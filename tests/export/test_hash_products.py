@@ -3,7 +3,7 @@
 import hashlib
 import subprocess
 
-from st1k4m.export import checksums
+from st1k4m.export import hash_products
 
 
 def test_sha256sum_accepts_what_is_written(tmp_path):
@@ -14,7 +14,7 @@ def test_sha256sum_accepts_what_is_written(tmp_path):
     (tmp_path / "results" / "a b.h5").write_bytes(b"tiles" * 100_000)
     sums = tmp_path / "sums"
     products = [tmp_path / "results" / "s+1.zarr", tmp_path / "results" / "a b.h5"]
-    checksums.hash_products(tmp_path / "results", products, sums)
+    hash_products.hash_products(tmp_path / "results", products, sums)
     done = subprocess.run(
         ["sha256sum", "--check", "--strict", str(sums)],
         cwd=tmp_path / "results",
@@ -30,6 +30,6 @@ def test_sha256sum_accepts_what_is_written(tmp_path):
 
 
 def test_what_is_read_is_what_was_written(tmp_path):
-    files = [checksums.File(name, hashlib.sha256(name.encode()).hexdigest()) for name in "ba"]
-    checksums.write_sums(tmp_path / "sums", files)
-    assert checksums.read_sums(tmp_path / "sums") == sorted(files)
+    files = [hash_products.File(name, hashlib.sha256(name.encode()).hexdigest()) for name in "ba"]
+    hash_products.write_sums(tmp_path / "sums", files)
+    assert hash_products.read_sums(tmp_path / "sums") == sorted(files)

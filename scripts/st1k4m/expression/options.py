@@ -1,0 +1,67 @@
+"""The options of `count_expression`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+COMPRESSIONS = ("none", "lzf", "gzip")
+
+
+@dataclass(frozen=True)
+class ExpressionOptions:
+    """The options of `count_expression`: the section ``expression`` of the configuration.
+
+    Attributes
+    ----------
+    min_genes, min_counts
+        A spot with less is dropped.
+    max_pct_mito
+        A spot with a larger share of mitochondrial counts (per cent) is dropped; None for no limit.
+    min_spots
+        A gene found in fewer spots is dropped.
+    target_sum
+        Total that each spot's counts are normalised to; ``median`` for the median over the spots.
+    n_top_genes, theta
+        Variable genes, by Pearson residuals: how many, and their overdispersion.
+    compression
+        Of the matrices in the file, one of `COMPRESSIONS`.
+
+    Raises
+    ------
+    ValueError
+        A value that the option cannot have.
+    """
+
+    min_genes: int = 1
+    min_counts: int = 0
+    max_pct_mito: float | None = None
+    min_spots: int = 0
+    target_sum: float | str = "median"
+    n_top_genes: int = 128
+    theta: float = 100
+    compression: str = "gzip"
+
+    @classmethod
+    def of_section(cls, section: Mapping[str, Any]) -> "ExpressionOptions":
+        """Return the options in a section of the configuration."""
+        return cls(**section)
+
+    def __post_init__(self) -> None:
+        least = {"min_genes": 0, "min_counts": 0, "min_spots": 0, "n_top_genes": 1}
+        for name, bound in least.items():
+            if not getattr(self, name) >= bound:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, expected at least {bound}")
+        if self.max_pct_mito is not None and not 0 <= self.max_pct_mito <= 100:
+            raise ValueError(f"max_pct_mito is {self.max_pct_mito!r}, expected 0 to 100, or None")
+        if self.target_sum != "median" and (
+            isinstance(self.target_sum, str) or not self.target_sum > 0
+        ):
+            raise ValueError(
+                f"target_sum is {self.target_sum!r}, expected median or a number above 0"
+            )
+        if not self.theta > 0:
+            raise ValueError(f"theta is {self.theta!r}, expected above 0")
+        if self.compression not in COMPRESSIONS:
+            raise ValueError(
+                f"compression is {self.compression!r}, expected one of {', '.join(COMPRESSIONS)}"
+            )
