@@ -103,6 +103,10 @@ def _number(tree, kinds: list[str]) -> tuple[str, Numbering]:
 def _find_basis(tree, points: np.ndarray, fold: int) -> tuple[np.ndarray, float, float]:
     """Find two neighbouring lattice directions.
 
+    Vectors are complex numbers here. The mean of exp(i fold angle) over those to the neighbours is
+    the bond-orientational order parameter (Nelson & Halperin 1979, doi:10.1103/PhysRevB.19.2457):
+    its phase gives the directions, its size how clear they are.
+
     Returns the basis (2 x 2, one vector a column, 60 or 90 degrees apart), the median distance of
     nearest neighbours, and how clear the directions are (0 to 1).
     """
@@ -110,7 +114,8 @@ def _find_basis(tree, points: np.ndarray, fold: int) -> tuple[np.ndarray, float,
     distance, index = tree.query(sample, k=min(9, len(points)))
     nearest = float(np.median(distance[:, 1]))
     near = (distance > 0) & (distance < REACH[fold] * nearest)
-    vectors = (points[index] - sample[:, None])[near] @ np.array([1, 1j])
+    across, down = (points[index] - sample[:, None])[near].T
+    vectors = across + 1j * down
     if len(vectors) < CROWDED * fold * len(sample):
         return np.eye(2), nearest, 0.0
     phase = np.mean(np.exp(1j * fold * np.angle(vectors)))
@@ -216,7 +221,8 @@ def _label(nodes: np.ndarray, basis: np.ndarray, kind: str) -> tuple[np.ndarray,
     fold = KINDS[kind].fold
     a, b = np.array([1, 0]), np.array([0, 1])
     around = [a, b, b - a, -a, -b, a - b] if fold == 6 else [a, b, -a, -b]
-    angles = [np.degrees(np.arctan2(*(basis @ vector)[::-1])) for vector in around]
+    steps = [basis @ vector for vector in around]
+    angles = [np.degrees(np.arctan2(y, x)) for x, y in steps]
     goal = 45.0 if kind == "staggered" else 0.0
     off = [abs(_wrap(angle - goal)) for angle in angles]
     if fold == 6 and min(off) > TURNED:

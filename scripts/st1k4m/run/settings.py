@@ -77,7 +77,7 @@ def check(config: dict[str, Any], schema_path: str | Path) -> list[Fault]:
 
 
 def options(config: dict[str, Any], section: str, tech: str) -> dict[str, Any]:
-    """Return the options of ``section`` that hold for a technology."""
+    """Return the options of a section by name: those of a technology go before the general ones."""
     return {**config[section], **config["technologies"].get(tech, {}).get(section, {})}
 
 

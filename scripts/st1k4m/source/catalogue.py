@@ -101,11 +101,6 @@ class Catalogue:
     notes: list[str] = field(default_factory=list)
     sources: list[tuple[str, str]] = field(default_factory=list)
 
-    @property
-    def on_hub(self) -> bool:
-        """Whether files of any slide have to be fetched."""
-        return any(name.startswith("hf://") for name, _ in self.all_sources())
-
     def all_sources(self) -> list[tuple[str, str]]:
         """Return name and revision of every source, in the order of `Slide.source`."""
         return self.sources or [(self.dataset, self.revision)]
