@@ -45,6 +45,8 @@ include: "rules/baseline.smk"
 
 
 remake_what_was_made_otherwise()
+if not IS_MODULE:
+    engine.before_jobs_are_chosen(workflow, refuse_unknown_slides)
 
 
 rule all:
