@@ -446,8 +446,8 @@ def begin():
             catalogue.write(CATALOGUE, CATALOGUE_PATH)
     except OSError as error:
         raise WorkflowError(
-            f"the working directory, {os.getcwd()}, cannot be written: {error}. Free some space, "
-            "then run the same command again"
+            f"the working directory, {os.getcwd()}, cannot be written: {error}. Make it "
+            "writable, or free some space; then run the same command again"
         ) from None
 
 

@@ -124,7 +124,7 @@ def date_after_inputs(check_output_mtime: Callable) -> Callable:
 def keep_files_of_other_runs(remove: Callable) -> Callable:
     """Let a process of an earlier run remove no outputs, which by now can be those of another run.
 
-    Snakemake removes the outputs of a job before it starts and, in a job on a cluster, after it failed.
+    Snakemake removes a job's outputs before it starts and, within a job on a cluster, if it failed.
     Worth: cluster jobs that outlive a killed driver would remove products of the run after it.
     """
     from st1k4m.run.outputs import run_is_on
@@ -151,8 +151,8 @@ def say_that_no_lock_can_be_had(lock: Callable) -> Callable:
                 stack.enter_context(lock(persistence))
             except OSError as error:
                 raise WorkflowError(
-                    f"the working directory, {os.getcwd()}, cannot be locked: {error}. "
-                    "Free some space, then run the same command again"
+                    f"the working directory, {os.getcwd()}, cannot be locked: {error}. Make it "
+                    "writable, or free some space; then run the same command again"
                 ) from None
             yield
 

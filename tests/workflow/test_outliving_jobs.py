@@ -92,7 +92,7 @@ def slowed(process):
 
 @contextlib.contextmanager
 def outliving(how, step, words, workdir, marks):
-    """Start a run and kill its driver; the job of ``step`` goes on while, or after, the block runs."""
+    """Start a run and kill its driver; its job of ``step`` goes on during, or after, the block."""
     product = STEPS[step][0]
     (workdir / f"logs/{step}/{ST}.log").unlink()
     deeds = {product: "wait"} if how == "stopped at the end" else None

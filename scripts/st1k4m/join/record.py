@@ -29,7 +29,11 @@ def make_record(
     reasons = account["reason"].to_pylist()
     warnings = [*expression.pop("warnings", []), *geometry.get("warnings", [])]
     warnings += tiles.facts.pop("warnings", [])
-    flags = [*geometry.get("flags", []), *tiles.facts.pop("flags", [])]
+    flags = [
+        *expression.pop("flags", []),
+        *geometry.get("flags", []),
+        *tiles.facts.pop("flags", []),
+    ]
     return {
         "slide": slide,
         "study": study,
