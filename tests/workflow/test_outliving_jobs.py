@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import runs
 from st1k4m.run.products import read_made, read_origins
+from st1k4m.run.steps import PRODUCTS, STALE_AFTER
 
 ST = "Sound_ST"
 PNG = "tiles={format: png}"
@@ -48,7 +49,10 @@ def of_one_slide(sound_run):
 
 
 def wait_for_job(step, workdir, driver, timeout=120):
-    """Return the process of the job of a step, when it has begun its work."""
+    """Return the process of the job of a step, when it has removed what is stale and is at work."""
+    stale = [
+        workdir / path.format(slide=ST) for name in STALE_AFTER[step] for path in PRODUCTS[name]
+    ]
     log = workdir / f"logs/{step}/{ST}.log"
     until = time.monotonic() + timeout
     while time.monotonic() < until and driver.poll() is None:
@@ -61,6 +65,7 @@ def wait_for_job(step, workdir, driver, timeout=120):
                     and (folder / "cwd").readlink() == workdir.resolve()
                     and log.exists()
                     and f"{step} {ST}" in log.read_text()
+                    and not any(path.exists() for path in stale)
                 ):
                     return int(folder.name)
         time.sleep(0.005)

@@ -86,7 +86,6 @@ def run(
     try:
         if failure:
             end_if_final(failure, attempt)
-            ensure_run_is_on()  # this process may have been stopped meanwhile
             failure.unlink(missing_ok=True)
             remove_stale_products(step, slide)
         yield terminal
