@@ -21,9 +21,15 @@
 # handed from step to step, results/ is for users, logs/<rule>/{slide}.log is one file per job.
 # The folder of a dataset is read in place. Wildcards: {slide}, and {split}, the name of a split.
 
+import logging
+
 from snakemake.utils import min_version
 
 min_version("9.14")
+
+# Each line of a log that a full disk does not take would be a traceback.
+if workflow.modifier.is_main_snakefile():
+    logging.raiseExceptions = False
 
 
 report: "report/workflow.rst"

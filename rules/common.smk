@@ -5,7 +5,6 @@ import base64
 import contextlib
 import copy
 import difflib
-import logging
 import os
 import sys
 from dataclasses import asdict
@@ -60,7 +59,6 @@ if IS_MODULE:
 else:
     import engine  # rules/engine.py: Snakemake finds modules in the folder of an included file
 
-    logging.raiseExceptions = False  # a log that a full disk does not take needs no traceback
     engine.adapt()
     engine.quote_interpreter()
     logger.addFilter(engine.shorten_lists)
