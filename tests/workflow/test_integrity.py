@@ -11,7 +11,7 @@ import h5py
 import pytest
 import runs
 from st1k4m.collection import build_manifest
-from st1k4m.run.products import read_made, read_origins
+from st1k4m.run.products import is_damaged, read_made, read_origins
 
 A, ST = "Sound_1.0+A", "Sound_ST"
 
@@ -300,6 +300,27 @@ def test_a_truncated_product_is_named_removed_and_made_again(sound_run, workdir,
     again = runs.run(words)
     assert again.returncode == 0, again.stdout
     assert runs.digests(workdir) == runs.digests(sound_run.workdir)
+
+
+@pytest.mark.parametrize(
+    "product",
+    [
+        f"work/expression/{ST}.h5ad",
+        f"work/spots/{ST}.parquet",
+        f"work/fingerprints/{ST}.npz",
+        f"results/tiles/{ST}.h5",
+        f"results/anndata/{ST}.h5ad",
+        f"results/ledger/{ST}.parquet",
+        f"results/records/{ST}.json",
+        f"results/report/slides/{ST}.js",
+    ],
+)
+@pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.99])
+def test_a_product_that_was_cut_short_counts_as_damaged(sound_run, tmp_path, product, share):
+    path = shutil.copy2(sound_run.workdir / product, tmp_path)
+    assert not is_damaged(path)
+    os.truncate(path, int(os.path.getsize(path) * share))
+    assert is_damaged(path)
 
 
 def test_a_looping_link_in_the_dataset_is_no_file(sound_run, tmp_path):
