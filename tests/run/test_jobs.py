@@ -19,14 +19,14 @@ LOG = f"logs/cut_tiles/{SLIDE}.log"
 def run_job(tmp_path):
     """Run code as the work of a job in a process of its own; the finished process."""
 
-    def run(work, step="cut_tiles", attempt=1, **environment):
+    def run(work, step="cut_tiles", attempt=1, before=(), **environment):
         body = "\n".join(f"    {line}" for line in work.splitlines())
         code = (
             "from st1k4m.run import job\nfrom st1k4m.errors import SlideError\n"
             f"with job.run({step!r}, {SLIDE!r}, {LOG!r}, attempt={attempt}):\n{body}\n"
         )
         return subprocess.run(
-            [sys.executable, "-c", code],
+            [*before, sys.executable, "-c", code],
             cwd=tmp_path,
             env={"PYTHONPATH": str(REPOSITORY / "scripts"), **environment},
             capture_output=True,
@@ -71,6 +71,12 @@ def test_log_has_output_warnings_end_and_memory(run_job, tmp_path):
     assert "odd" in log
     assert "done in" in log.splitlines()[-1]
     assert "peak memory" in log.splitlines()[-1]
+
+
+def test_log_has_output_where_standard_output_is_closed(run_job, tmp_path):
+    done = run_job("print('seen')", before=["/bin/sh", "-c", 'exec "$@" >&-', "sh"])
+    assert done.returncode == 0
+    assert "seen" in (tmp_path / LOG).read_text()
 
 
 def test_import_error_is_in_the_log_and_one_line_on_the_terminal(run_job, tmp_path):
