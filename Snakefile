@@ -22,9 +22,15 @@
 # of a dataset is read in place. Wildcards: {slide}, and the names {split}, {panel}, {shards},
 # {baseline} and {encoder} of what is configured.
 
+import logging
+
 from snakemake.utils import min_version
 
 min_version("9.14")
+
+# Each line of a log that a full disk does not take would be a traceback.
+if workflow.modifier.is_main_snakefile():
+    logging.raiseExceptions = False
 
 
 report: "report/workflow.rst"
@@ -46,6 +52,8 @@ include: "rules/baseline.smk"
 
 
 remake_what_was_made_otherwise()
+if not IS_MODULE:
+    engine.before_jobs_are_chosen(workflow, refuse_unknown_slides)
 
 
 rule all:

@@ -4,6 +4,7 @@ import atexit
 import base64
 import contextlib
 import copy
+import difflib
 import os
 import sys
 from dataclasses import asdict
@@ -29,7 +30,7 @@ from st1k4m.plan import costs
 from st1k4m.run import job, outputs, settings
 from st1k4m.run.products import read_origins
 from st1k4m.run.provenance import difference, digest_of, file_identity, parameters_digest
-from st1k4m.run.steps import REVISIONS, SLIDE_STEPS, STEPS
+from st1k4m.run.steps import REVISIONS, SLIDE_STEPS, STEPS, slide_of_product
 from st1k4m.source import catalogue, open_dataset, own_layout, selection
 from st1k4m.technologies import technology
 
@@ -429,11 +430,29 @@ def remake_what_was_made_otherwise():
         )
 
 
+def refuse_unknown_slides():
+    """Refuse a target of a slide that the catalogue does not have, in a sentence."""
+    for target in workflow.dag_settings.targets:
+        slide = slide_of_product(os.path.normpath(str(target)))
+        if slide and slide not in CATALOGUE.slides:
+            near = difflib.get_close_matches(slide, CATALOGUE.slides, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise WorkflowError(
+                f"{target}: slide '{slide}' is not in the catalogue, {CATALOGUE_PATH}{hint}"
+            )
+
+
 def begin():
     """Begin a run, which has the lock now: only its own jobs may put files in place."""
-    outputs.begin_run()
-    if config["refresh"] and not workflow.touch:
-        catalogue.write(CATALOGUE, CATALOGUE_PATH)
+    try:
+        outputs.begin_run()
+        if config["refresh"] and not workflow.touch:
+            catalogue.write(CATALOGUE, CATALOGUE_PATH)
+    except OSError as error:
+        raise WorkflowError(
+            f"the working directory, {os.getcwd()}, cannot be written: {error}. Make it "
+            "writable, or free some space; then run the same command again"
+        ) from None
 
 
 def end(failed):

@@ -1,4 +1,4 @@
-"""Replace four functions of Snakemake 9 that limit a run over many slides.
+"""Replace seven functions of Snakemake 9 that limit a run over many slides.
 
 A function is replaced only if it is the one that the replacement was written for: its name, its
 parameters, and the attributes that the replacement uses must be equal. Otherwise the function is
@@ -13,6 +13,7 @@ each replacement; docs/upstream.md has the reports for Snakemake.
 """
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import logging
@@ -28,7 +29,9 @@ from typing import Any
 
 import snakemake.api  # first: its modules import each other
 import snakemake.jobs
+import snakemake.persistence
 from snakemake.dag import DAG
+from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake.scheduling.job_scheduler import JobScheduler
 from snakemake_interface_logger_plugins.common import LogEvent
@@ -120,6 +123,44 @@ def date_after_inputs(check_output_mtime: Callable) -> Callable:
     return check
 
 
+def keep_files_of_other_runs(remove: Callable) -> Callable:
+    """Let a process of an earlier run remove no outputs, which by now can be those of another run.
+
+    Snakemake removes a job's outputs before it starts and, within a job on a cluster, if it failed.
+    Worth: cluster jobs that outlive a killed driver would remove products of the run after it.
+    """
+    from st1k4m.run.outputs import run_is_on
+
+    @functools.wraps(remove)
+    async def keep(job, *positional, **options):
+        if run_is_on():
+            await remove(job, *positional, **options)
+
+    return keep
+
+
+def say_that_no_lock_can_be_had(lock: Callable) -> Callable:
+    """Say in a sentence that the working directory cannot be locked, where the disk is full.
+
+    Worth: without it a full disk ends in a traceback.
+    """
+
+    @functools.wraps(lock)
+    @contextlib.contextmanager
+    def locked(persistence):
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(lock(persistence))
+            except OSError as error:
+                raise WorkflowError(
+                    f"the working directory, {os.getcwd()}, cannot be locked: {error}. Make it "
+                    "writable, or free some space; then run the same command again"
+                ) from None
+            yield
+
+    return locked
+
+
 @dataclass(frozen=True)
 class Seam:
     """A function of Snakemake that is replaced.
@@ -197,6 +238,32 @@ SEAMS = (
         replace=date_after_inputs,
         without="a job whose input is dated in the future fails",
     ),
+    Seam(
+        owner=snakemake.jobs.Job,
+        name="remove_existing_output",
+        parameters=("self",),
+        uses=(),
+        replace=keep_files_of_other_runs,
+        without="a cluster job that starts after its run removes products of a later run",
+    ),
+    Seam(
+        owner=snakemake.jobs.Job,
+        name="cleanup",
+        parameters=("self", "skip_outputs"),
+        uses=(),
+        replace=keep_files_of_other_runs,
+        without="a cluster job that ends after its run removes products of a later run",
+    ),
+    Seam(
+        # the first is Snakemake 9.27's
+        owner=getattr(snakemake.persistence, "PersistenceBase", None)
+        or snakemake.persistence.Persistence,
+        name="lock",
+        parameters=("self",),
+        uses=(),
+        replace=say_that_no_lock_can_be_had,
+        without="a full disk ends in a traceback",
+    ),
 )
 
 _replaced: set[Callable] = set()
@@ -230,22 +297,36 @@ def adapt(seams: tuple[Seam, ...] = SEAMS, say: Callable[[str], None] = logger.w
 
 
 def force(workflow: Any, paths: set[str], say: Callable[[str], None]) -> None:
-    """Let this run make some files again, like ``--forcerun``.
+    """Let this run make some files again, as ``--forcerun`` does."""
 
-    Only the Snakefile can find out which files these are, and Snakemake sets its options after it
-    has read the rules. So the files are added when the graph of jobs is made.
+    def add():
+        workflow.dag_settings.forcerun = frozenset(workflow.dag_settings.forcerun) | paths
+
+    if not before_jobs_are_chosen(workflow, add):
+        say(f"Run snakemake once with --forcerun {' '.join(sorted(paths))}")
+
+
+def before_jobs_are_chosen(workflow: Any, act: Callable[[], None]) -> bool:
+    """Call ``act`` when the options of the command are known, before the graph of jobs is made.
+
+    Snakemake sets its options after it has read the rules.
+
+    Returns
+    -------
+    bool
+        Whether this Snakemake lets us: else ``act`` is never called.
     """
     prepare = getattr(workflow, "_prepare_dag", None)
     if prepare is None:
-        say(f"Run snakemake once with --forcerun {' '.join(sorted(paths))}")
-        return
+        return False
 
     @functools.wraps(prepare)
-    def prepare_with_more(*positional, **options):
-        workflow.dag_settings.forcerun = frozenset(workflow.dag_settings.forcerun) | paths
+    def prepare_after(*positional, **options):
+        act()
         return prepare(*positional, **options)
 
-    workflow._prepare_dag = prepare_with_more
+    workflow._prepare_dag = prepare_after
+    return True
 
 
 LISTED = 10

@@ -116,6 +116,7 @@ DECODED_WHOLE = "decoded_whole"
 TRANSPARENT = "transparent"
 UPSAMPLED = "upsampled"
 ANNOTATION_UNMATCHED = "annotation_unmatched"
+FIRST_GENE_UNSURE = "first_gene_unsure"
 
 FLAGS = {
     CORRECTED: "a correction of the coordinates was found beyond doubt, and applied",
@@ -139,6 +140,7 @@ FLAGS = {
     TRANSPARENT: "transparent pixels have the colour that is stored below",
     UPSAMPLED: "tiles were enlarged: the pixels are too coarse for tiles.extent and tiles.size",
     ANNOTATION_UNMATCHED: "no label of the annotation is of a spot in the AnnData file",
+    FIRST_GENE_UNSURE: "the count file names one column fewer than it has; genes may be shifted",
 }
 """What is unusual about a slide: ``flags`` in record, manifest and report."""
 

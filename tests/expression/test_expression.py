@@ -246,6 +246,25 @@ def test_only_spots_in_both_files_count_whatever_their_order(run):
     pd.testing.assert_frame_equal(found.obs, alone.obs)
 
 
+def test_the_header_of_coordinates_is_no_spot_whatever_is_before_it(tmp_path):
+    counts = write_counts(tmp_path / "S_count.csv", np.ones((2, 2), int), ["r", "S_1"], ["A", "B"])
+    coord, out = write_coord(tmp_path / "S_coord.csv", ["S_1"]), tmp_path / "S.h5ad"
+    coord.write_text(f"\n\nr{coord.read_text()}")
+    count_expression(counts, coord, out, slide="S", species="human", options=OPTIONS)
+    found = read(out)
+    assert found.obs_names.tolist() == ["S_1"]
+    assert found.uns["dropped"]["reason"].tolist() == ["no_coordinates"]
+
+
+def test_a_header_that_is_one_name_short_is_a_flag(tmp_path):
+    counts, coord = tmp_path / "S_count.csv", write_coord(tmp_path / "S_coord.csv", ["S_0"])
+    for header, flags in (("sample,A", ["first_gene_unsure"]), (",A,B", [])):
+        counts.write_text(f"{header}\nS_0,1,2\n")
+        out = tmp_path / "S.h5ad"
+        count_expression(counts, coord, out, slide="S", species="human", options=OPTIONS)
+        assert list(read(out).uns["facts"].get("flags", [])) == flags
+
+
 def test_every_spot_that_is_dropped_has_its_reason(run):
     values = [[0, 0, 0], [9, 0, 0], [1, 1, 0], [9, 1, 0], [5, 5, 0], [0, 0, 0]]
     found = read(

@@ -103,6 +103,15 @@ def forbid(path: Path) -> None:
     path.chmod(0)
 
 
+def as_utf16(mark: bytes, path: Path) -> None:
+    """Become what some spreadsheets export, with a byte order mark or without."""
+    path.write_bytes(mark + path.read_text().encode("utf-16-le"))
+
+
+def separate_by(separator: str, path: Path) -> None:
+    path.write_text(path.read_text().replace(",", separator))
+
+
 def compress(path: Path) -> None:
     path.write_bytes(gzip.compress(path.read_bytes()))
 
@@ -169,10 +178,12 @@ def scale_positions(factor: float, path: Path) -> None:
     path.write_text("".join(",".join(row) + "\n" for row in [header, *moved]))
 
 
-def set_column(column: int, value: str, path: Path) -> None:
+def set_columns(values: dict[int, str], path: Path) -> None:
+    """Write values into all lines but the first, by their columns."""
     header, *rows = [line.split(",") for line in path.read_text().splitlines()]
     for row in rows:
-        row[column - 1] = value
+        for column, value in values.items():
+            row[column - 1] = value
     path.write_text("".join(",".join(row) + "\n" for row in [header, *rows]))
 
 
@@ -193,6 +204,14 @@ def encode_and_keep(extension: str, share: float, path: Path) -> None:
 def as_floats(path: Path) -> None:
     _, data = cv2.imencode(".tiff", cv2.imread(str(path)).astype(np.float32))
     path.write_bytes(data.tobytes())
+
+
+def with_codec(scheme: int, path: Path) -> None:
+    """Become a TIFF whose pixels are said to be compressed by another scheme."""
+    height, width, _ = cv2.imread(str(path)).shape
+    path.write_bytes(
+        tiff([entry if entry[0] != 259 else (259, 3, 1, scheme) for entry in _strip(width, height)])
+    )
 
 
 def shrink_to(width: int, height: int, path: Path) -> None:
@@ -255,7 +274,7 @@ WORKFLOW = [
     COORD("radius 0", partial(set_cell, 4, 4, "0"), ALIGN, "line 4: r .*more than 0"),
     COORD("swapped", rename_spots, COUNT, "no spot in common", "belong to this slide"),
     COORD("far outside", partial(scale_positions, 1e6), ALIGN, "outside", "override|coordinate"),
-    COORD("oversized radius", partial(set_column, 4, "1e6"), CUT, "a tile of 2.* px", "radius"),
+    COORD("oversized radius", partial(set_columns, {4: "1e6"}), CUT, "a tile of 2.* px", "radius"),
     IMAGE("missing", remove, ALIGN, "the image is missing", "put the file there|exclude"),
     IMAGE("dangling link", dangle, ALIGN, "the image is missing", "put the file there|exclude"),
     IMAGE("forbidden", forbid, ALIGN, "permission was denied.*png", "readable"),
@@ -303,6 +322,11 @@ STEPS = [
     COORD("long line", partial(add_cell, 6), ALIGN, "line 6: 5 fields"),
     COORD("no id", partial(set_cell, 6, 1, ""), ALIGN, "line 6: .*no spot id"),
     COORD("repeated spot", partial(repeat_line, 2), ALIGN, "line 62: .*there already, on line 2"),
+    COORD("semicolons", partial(separate_by, ";"), COUNT, "line 1: .*by semicolons, .* commas"),
+    COORD("tabs", partial(separate_by, "\t"), COUNT, "line 1: .*by tabs, expected commas"),
+    COORD("utf16", partial(as_utf16, b"\xff\xfe"), COUNT, "line 1: this is UTF-16, .* UTF-8"),
+    COORD("utf16 unmarked", partial(as_utf16, b""), COUNT, "line 1: every other byte.*UTF-16"),
+    COORD("one point", partial(set_columns, {2: "50", 3: "50"}), ALIGN, "60 spots .* one point"),
     IMAGE("a folder", become_folder, ALIGN, "the image is missing", "put the file there"),
     IMAGE("a pipe", become_pipe, ALIGN, "the image is missing", "put the file there"),
     IMAGE("empty", partial(write, b""), ALIGN, "not a PNG, JPEG or TIFF"),
@@ -317,5 +341,9 @@ STEPS = [
     IMAGE("TIFF of floats", as_floats, ALIGN, "float .* unsigned", "convert"),
     IMAGE("cut JPEG", partial(encode_and_keep, ".jpeg", 0.5), READ, "truncated JPEG: .* rows"),
     IMAGE("cut TIFF", partial(encode_and_keep, ".tiff", 0.5), READ, "TIFF"),
+    IMAGE("TIFF of zstd", partial(with_codec, 50000), READ, "compressed with ZSTD", "save .*LZW"),
+    IMAGE(
+        "TIFF of JBIG", partial(with_codec, 34661), READ, "compressed with .*34661", "save .*LZW"
+    ),
     IMAGE("too tall", partial(declare, 138, 5000), READ, "truncated PNG: .* rows"),
 ]

@@ -72,6 +72,18 @@ def test_full_disk_halves_nothing_and_the_same_command_goes_on(sound_run, tmp_pa
     assert dict(line.split("  ")[::-1] for line in second.splitlines()[1:] if "  " in line) == sound
 
 
+def test_full_disk_before_the_first_job_is_said_in_a_sentence(sound_run, tmp_path):
+    runs.need_mounts(tmp_path)
+    words = runs.command(".", "--config", f"dataset={sound_run.dataset}")
+    script = 'cd "$0"; "$@" --dry-run --quiet all; dd if=/dev/zero of=filler; "$@"'
+    mount = f"-t tmpfs -o size=200k none {tmp_path}"
+    done = runs.run(runs.mounted([mount], ["sh", "-c", script, str(tmp_path), *words]))
+    assert done.returncode != 0
+    assert f"the working directory, {tmp_path}, cannot be locked" in done.stdout
+    assert "free some space; then run the same command again" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
 def test_forbidden_folder_costs_the_slide_that_needs_it(sound_run, workdir):
     runs.need_permissions()
     folder = workdir / "results/tiles"

@@ -55,8 +55,13 @@ def test_columns_are_found_by_name(write):
         PLAIN.rstrip("\n").encode(),
         PLAIN.replace("\nS", "\n\nS", 1).encode() + b"\n\n",
         PLAIN.replace("S_10x13", '"S_10x13"').replace("yaxis", '"yaxis"').encode(),
+        b"\n\r\n" + PLAIN.encode(),
+        f"r{PLAIN}".encode(),
     ],
-    ids=["byte order mark", "CRLF", "no last line break", "empty lines", "quotes"],
+    ids=[
+        *("byte order mark", "CRLF", "no last line break", "empty lines", "quotes"),
+        *("leading empty lines", "first column named as the radius"),
+    ],
 )
 def test_the_dress_of_a_file_does_not_matter(write, content):
     plain, dressed = read_coordinates(write(PLAIN)), read_coordinates(write(content))
@@ -105,6 +110,10 @@ def test_a_faulty_line_is_refused_by_its_number(write, line, told, newline):
     what = refusal(path)
     assert f"{path}, line 4: " in what
     assert told in what
+
+
+def test_a_faulty_line_after_leading_empty_lines_is_refused_by_its_number(write):
+    assert "line 5: r of spot S_10x14 is 0" in refusal(write("\n\n" + PLAIN[:-5] + "0\n"))
 
 
 def test_the_first_of_several_faults_is_named(write):

@@ -19,16 +19,16 @@ LOG = f"logs/cut_tiles/{SLIDE}.log"
 def run_job(tmp_path):
     """Run code as the work of a job in a process of its own; the finished process."""
 
-    def run(work, step="cut_tiles", attempt=1):
+    def run(work, step="cut_tiles", attempt=1, before=(), **environment):
         body = "\n".join(f"    {line}" for line in work.splitlines())
         code = (
             "from st1k4m.run import job\nfrom st1k4m.errors import SlideError\n"
             f"with job.run({step!r}, {SLIDE!r}, {LOG!r}, attempt={attempt}):\n{body}\n"
         )
         return subprocess.run(
-            [sys.executable, "-c", code],
+            [*before, sys.executable, "-c", code],
             cwd=tmp_path,
-            env={"PYTHONPATH": str(REPOSITORY / "scripts")},
+            env={"PYTHONPATH": str(REPOSITORY / "scripts"), **environment},
             capture_output=True,
             text=True,
             check=False,
@@ -71,6 +71,12 @@ def test_log_has_output_warnings_end_and_memory(run_job, tmp_path):
     assert "odd" in log
     assert "done in" in log.splitlines()[-1]
     assert "peak memory" in log.splitlines()[-1]
+
+
+def test_log_has_output_where_standard_output_is_closed(run_job, tmp_path):
+    done = run_job("print('seen')", before=["/bin/sh", "-c", 'exec "$@" >&-', "sh"])
+    assert done.returncode == 0
+    assert "seen" in (tmp_path / LOG).read_text()
 
 
 def test_import_error_is_in_the_log_and_one_line_on_the_terminal(run_job, tmp_path):
@@ -123,6 +129,10 @@ def test_a_step_removes_what_it_makes_stale(run_job, tmp_path):
         (errno.ENOSPC, "no space is left on the disk: results/x"),
         (errno.EACCES, "permission was denied: results/x"),
         (errno.EROFS, "the file system is read-only: results/x"),
+        (
+            errno.EFBIG,
+            "a file grew larger than the file system or the limit of the user allows: results/x",
+        ),
     ],
 )
 def test_trouble_with_the_disk_is_named_and_may_be_retried(run_job, tmp_path, number, words):
@@ -138,3 +148,30 @@ def test_trouble_with_the_disk_is_named_and_may_be_retried(run_job, tmp_path, nu
 def test_missing_file_is_a_slide_error_that_names_it(tmp_path):
     with pytest.raises(SlideError, match=r"the image is missing: .*gone.png"):
         require(SLIDE, "image", str(tmp_path / "gone.png"))
+
+
+@pytest.mark.parametrize(("home", "elsewhere"), [("/proc/1", True), (".", False)])
+def test_a_home_that_cannot_be_written_holds_no_cache(run_job, tmp_path, home, elsewhere):
+    """Numba fails at import where it can keep what it compiles nowhere."""
+    run_job("import os\nprint('cache', os.environ.get('NUMBA_CACHE_DIR'))", HOME=home)
+    cache = tmp_path / ".snakemake/numba" if elsewhere else None
+    assert f"cache {cache}\n" in (tmp_path / LOG).read_text()
+
+
+def test_a_job_whose_run_is_over_removes_nothing_it_meets(run_job, tmp_path):
+    """Seen before: a product of the next run, which has other options, removed as stale."""
+    product = tmp_path / "work/product"
+    product.parent.mkdir()
+    product.touch()
+    (tmp_path / ".snakemake").mkdir()
+    (tmp_path / ".snakemake/st1k4m_run").write_text("mine")
+    done = run_job(
+        "from pathlib import Path\nfrom st1k4m.errors import StaleProductError\n"
+        "Path('.snakemake/st1k4m_run').write_text('another')\n"
+        f"raise StaleProductError({SLIDE!r}, 'work/product', 'was made with other options')",
+        ST1K4M_RUN="mine",
+    )
+    assert done.returncode == 1
+    assert done.stderr == ""
+    assert product.exists()
+    assert not (tmp_path / "work/failed").exists()

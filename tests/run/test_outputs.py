@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from st1k4m.dataset import LONGEST_NAME
 from st1k4m.run import outputs
 
 
@@ -45,6 +46,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     store = tmp_path / "store.zarr"
     program = f"""
 import time
+from st1k4m.dataset import LONGEST_NAME
 from st1k4m.run import outputs
 with outputs.atomic_folder({str(store)!r}) as whole:
     whole.mkdir()
@@ -78,3 +80,13 @@ def test_remove_takes_files_folders_links_and_nothing(tmp_path):
     assert names_in(tmp_path) == ["kept"]
     outputs.remove(tmp_path / "kept")
     assert names_in(tmp_path) == []
+
+
+def test_names_of_temporary_files_are_short_whatever_the_host_is_called(tmp_path, monkeypatch):
+    monkeypatch.setattr(outputs.socket, "gethostname", lambda: "h" * 64)
+    monkeypatch.setenv(outputs.RUN_VARIABLE, "0" * 32)
+    path = tmp_path / ("S" * LONGEST_NAME + ".parquet")
+    with outputs.atomic(path) as whole:
+        whole.touch()
+        assert len(whole.name) < 255
+    assert path.exists()

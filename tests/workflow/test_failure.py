@@ -31,6 +31,7 @@ def test_bad_slide_fails_alone_and_the_same_command_retries_it_alone(
     counts = dataset / f"Visium/gene_exp/{BAD}_count.csv"
     sound = counts.read_bytes()
     counts.write_bytes(sound[: len(sound) // 2])
+    begin = counts.stat().st_mtime
 
     failed = run_workflow(workdir, "--config", f"dataset={dataset}")
     assert failed.returncode != 0
@@ -44,12 +45,22 @@ def test_bad_slide_fails_alone_and_the_same_command_retries_it_alone(
     assert f"FAILED {BAD} at count_expression" in failed.stdout
     assert re.search(r"^Slides: 1 done, 1 failed\b", failed.stdout, re.MULTILINE)
     assert (workdir / "results/report/index.html").exists()
+    for name in (
+        "manifest.tsv",
+        "summary.json",
+        "report/index.html",
+    ):  # no purge takes them for old
+        assert (workdir / "results" / name).stat().st_mtime >= begin
 
     again = run_workflow(workdir, "--config", f"dataset={dataset}")
     assert again.returncode != 0
     assert {slide for _, slide in jobs_of(again.stdout)} == {BAD}
 
     counts.write_bytes(sound)
+    built = run_workflow(workdir, f"results/anndata/{BAD}.h5ad", "--config", f"dataset={dataset}")
+    assert built.returncode == 0, built.stdout
+    assert "FAILED" not in built.stdout
+    assert "0 failed" in built.stdout.splitlines()[-2]
     repaired = run_workflow(workdir, "--config", f"dataset={dataset}")
     assert repaired.returncode == 0, repaired.stdout
     assert GOOD not in {slide for _, slide in jobs_of(repaired.stdout)}

@@ -11,7 +11,7 @@ import h5py
 import pytest
 import runs
 from st1k4m.collection import build_manifest
-from st1k4m.run.products import read_made, read_origins
+from st1k4m.run.products import is_damaged, read_made, read_origins
 
 A, ST = "Sound_1.0+A", "Sound_ST"
 
@@ -237,6 +237,34 @@ def test_everything_that_is_lost_is_made_again(sound_run, workdir):
     assert runs.digests(workdir) == runs.digests(sound_run.workdir)
 
 
+def test_a_run_asks_for_the_tars_too(sound_run, workdir):
+    planned = runs.run([*words_of(sound_run, workdir, "tiles={format: png}"), "-n"]).stdout
+    assert planned.count("rule pack_tiles:") == 2
+
+
+def test_products_of_slides_that_are_not_selected_are_said_and_removed(sound_run, workdir):
+    words = words_of(sound_run, workdir, f"select={{slides: [{ST}]}}")
+    said = f"holds products of 1 slides that are not selected, such as {A}"
+    assert said in runs.run(words).stdout
+    words.insert(words.index("--config"), "remove_leftovers")
+    done = runs.run(words)
+    assert f"{A}: work/expression/{A}.h5ad, " in done.stdout
+    assert said not in done.stdout
+    assert runs.products_of(workdir, {A}) == {}
+    wanted = runs.products_of(sound_run.workdir, {ST})
+    assert runs.products_of(workdir, {ST}) == wanted
+
+
+def test_a_target_of_an_unknown_slide_is_refused_in_a_sentence(sound_run, workdir):
+    words = words_of(sound_run, workdir)
+    words.insert(words.index("--config"), "results/anndata/Sound_TS.h5ad")
+    done = runs.run(words)
+    assert done.returncode != 0
+    assert "slide 'Sound_TS' is not in the catalogue" in done.stdout
+    assert f"did you mean {ST}?" in done.stdout
+    assert "KeyError" not in done.stdout
+
+
 def test_an_input_dated_in_the_future_is_no_failure(sound_run, tmp_path):
     dataset = shutil.copytree(sound_run.dataset, tmp_path / "dataset")
     for path in dataset.rglob("*_coord.csv"):
@@ -272,6 +300,27 @@ def test_a_truncated_product_is_named_removed_and_made_again(sound_run, workdir,
     again = runs.run(words)
     assert again.returncode == 0, again.stdout
     assert runs.digests(workdir) == runs.digests(sound_run.workdir)
+
+
+@pytest.mark.parametrize(
+    "product",
+    [
+        f"work/expression/{ST}.h5ad",
+        f"work/spots/{ST}.parquet",
+        f"work/fingerprints/{ST}.npz",
+        f"results/tiles/{ST}.h5",
+        f"results/anndata/{ST}.h5ad",
+        f"results/ledger/{ST}.parquet",
+        f"results/records/{ST}.json",
+        f"results/report/slides/{ST}.js",
+    ],
+)
+@pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.99])
+def test_a_product_that_was_cut_short_counts_as_damaged(sound_run, tmp_path, product, share):
+    path = shutil.copy2(sound_run.workdir / product, tmp_path)
+    assert not is_damaged(path)
+    os.truncate(path, int(os.path.getsize(path) * share))
+    assert is_damaged(path)
 
 
 def test_a_looping_link_in_the_dataset_is_no_file(sound_run, tmp_path):

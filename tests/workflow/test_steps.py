@@ -7,7 +7,7 @@ import pytest
 from places import REPOSITORY
 from snakemake.api import SnakemakeApi
 from snakemake.settings.types import ConfigSettings, ResourceSettings
-from st1k4m.run.steps import STALE_AFTER, STEPS
+from st1k4m.run.steps import STALE_AFTER, STEPS, slide_of_product
 
 # Rules that make no file: what is asked for, and what is only printed.
 NO_STEP = {"all", "plan", "describe", "leaks", "remove_leftovers"}
@@ -95,3 +95,18 @@ def test_what_is_stale_after_a_step():
     assert STALE_AFTER["fetch_image"] == tiles_and_all_after
     assert STALE_AFTER["fetch_coord"] == tiles_and_all_after
     assert STALE_AFTER["fetch_counts"] == ("count_expression", *tiles_and_all_after)
+
+
+@pytest.mark.parametrize(
+    ("path", "slide"),
+    [
+        ("results/anndata/S_1.0+A.h5ad", "S_1.0+A"),
+        ("results/report/slides/S.js", "S"),
+        ("results/features/timm_resnet/S.h5", "S"),
+        ("results/collection/splits/study.tsv", ""),
+        ("results/manifest.tsv", ""),
+        ("results/anndata/deeper/S.h5ad", ""),
+    ],
+)
+def test_the_slide_of_a_product(path, slide):
+    assert slide_of_product(path) == slide

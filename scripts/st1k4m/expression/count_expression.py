@@ -35,6 +35,7 @@ from st1k4m.formats.expression import (
 )
 from st1k4m.run.outputs import atomic
 from st1k4m.run.provenance import Made
+from st1k4m.source.plain_text import refuse_other_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,6 +138,8 @@ def count_expression(
     for warning in facts["warnings"]:
         log.warning(warning)
     facts["warnings"] = np.array(facts["warnings"], object)
+    if table.flags:
+        facts["flags"] = np.array(table.flags, object)
     spots = np.array(table.spots, object)
     uns = {
         SLIDE: slide,
@@ -218,9 +221,10 @@ def _read_ids(slide: str, coord: Path) -> set[str]:
     """Read the first column of a coordinate file; `align_spots` sees to the rest of it."""
     try:
         with coord.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            reader = csv.reader(file)
-            next(reader, None)
-            return {row[0] for row in reader if row}
+            refuse_other_text(coord, slide)
+            rows = (row for row in csv.reader(file) if row)
+            next(rows, None)
+            return {row[0] for row in rows}
     except (FileNotFoundError, csv.Error) as error:
         raise SlideError(
             slide, f"{coord.name} cannot be read: {error}", "fetch it again"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from st1k4m import codes
 from st1k4m.dataset import slide_of
 from st1k4m.errors import SlideError
 
@@ -54,6 +55,8 @@ class Counts:
         What is odd about the file though it could be read, as sentences.
     gene_ids
         One a gene, where the file has ids beside names; else empty.
+    flags
+        Codes of what must be looked at before the counts are used; each has a warning, too.
     """
 
     matrix: "csr_matrix"
@@ -61,6 +64,7 @@ class Counts:
     genes: list[str]
     warnings: tuple[str, ...] = ()
     gene_ids: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
 
 def read_counts(path: str | Path, threads: int = 1) -> Counts:
@@ -202,7 +206,8 @@ class _Reader:
             (values.finished(), indices.finished(), ends), shape=(len(spots), len(self.genes))
         )
         matrix.has_canonical_format = True
-        return Counts(matrix, spots, self.genes, self._warnings())
+        flags = (codes.FIRST_GENE_UNSURE,) if self.unnamed else ()
+        return Counts(matrix, spots, self.genes, self._warnings(), flags=flags)
 
     def _read_blocks(self, threads: int) -> Iterator[_Rows]:
         """Yield the rows of the file, block by block in order, while later blocks are being read.
@@ -266,7 +271,8 @@ class _Reader:
         if self.unnamed:
             warnings.append(
                 f"the header of {self.path.name} has no name for the first column, as R writes it: "
-                f"its first name, {self.genes[0][:80]!r}, is taken for a gene"
+                f"its first name, {self.genes[0][:80]!r}, is taken for a gene; if it is not one, "
+                "every value has the name of the gene before its own"
             )
         self.file.seek(-1, 2)
         if self.file.read() != b"\n":

@@ -114,14 +114,16 @@ def align_spots(
     Raises
     ------
     SlideError
-        The coordinate file or the override is faulty; the image cannot be opened; or more than
-        ``max_outside`` of the spots lie outside the image and no correction is beyond doubt.
+        The coordinate file or the override is faulty; all spots lie at one point; the image cannot
+        be opened; or more than ``max_outside`` of the spots lie outside the image and no correction
+        is beyond doubt.
     ConfigError
         The table of barcodes cannot be read.
     """
     chosen = AlignOptions.of_section(options)
     arrays = read_arrays(geometry, slide)
     given = _read(coord, image, slide, tech, arrays, chosen, max_pixels, layout)
+    _refuse_one_point(slide, coord, given.spots)
     measured = measure(given.spots, given.ids, arrays)
     if override:
         verdict = _state(override, slide)
@@ -208,6 +210,16 @@ def _read(
         ids, unplaced = find_positions(barcodes, read_tables(options.barcodes))
     judged = own.selected if own and own.selected.any() else np.ones(len(barcodes), bool)
     return Inputs(spots, barcodes, ids, unplaced, judged, size, header.format, own)
+
+
+def _refuse_one_point(slide: str, coord: str | Path, spots: Coordinates) -> None:
+    if len(spots.x) > 1 and np.ptp(spots.x) == 0 == np.ptp(spots.y):
+        raise SlideError(
+            slide,
+            f"{coord}: all {len(spots.x):,} spots lie at one point, x {spots.x[0]:g}, "
+            f"y {spots.y[0]:g}",
+            "fetch or export the coordinate file again",
+        )
 
 
 def _state(override: dict, slide: str) -> Verdict:

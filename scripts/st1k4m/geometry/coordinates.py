@@ -4,13 +4,13 @@ import csv
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from st1k4m.dataset import slide_of
 from st1k4m.errors import SlideError
+from st1k4m.source.plain_text import refuse_other_text
 
 COLUMNS = ("yaxis", "xaxis", "r")
 # No image has a side of so many pixels.
@@ -49,21 +49,21 @@ def read_coordinates(path: str | Path) -> Coordinates:
     Raises
     ------
     SlideError
-        The file is missing, empty, lacks a column, or holds a line with another number of fields
-        than the header, a value that is no finite number, an r of zero or less, no id, or a spot
-        for the second time. The line is named.
+        The file is missing, empty, UTF-16, has other separators than commas, lacks a column, or
+        holds a line with another number of fields than the header, a value that is no finite
+        number, an r of zero or less, no id, or a spot for the second time. The line is named.
     """
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
     path = Path(path)
-    header = _read_header(path)
+    header, line = _read_header(path)
     names = [f"{number}" for number in range(len(header))]
-    places = [names[header.index(column)] for column in COLUMNS]
+    places = [names[place] for place in _places(header).values()]
     try:
         table = arrow_csv.read_csv(
             path,
-            read_options=arrow_csv.ReadOptions(column_names=names, skip_rows=1),
+            read_options=arrow_csv.ReadOptions(column_names=names, skip_rows=line),
             convert_options=arrow_csv.ConvertOptions(
                 include_columns=[names[0], *places],
                 column_types={names[0]: pa.string()} | dict.fromkeys(places, pa.float64()),
@@ -71,7 +71,7 @@ def read_coordinates(path: str | Path) -> Coordinates:
             ),
         )
     except pa.ArrowInvalid as error:
-        raise _find_fault(path, header, str(error)) from error
+        raise _find_fault(path, header, line, str(error)) from error
     y, x, r = (table[place].to_numpy() for place in places)
     spots = table[names[0]].to_pylist()
     sound = (
@@ -83,15 +83,16 @@ def read_coordinates(path: str | Path) -> Coordinates:
         and len(distinct) == len(spots)
     )
     if not sound:
-        raise _find_fault(path, header, "it holds no spot")
+        raise _find_fault(path, header, line, "it holds no spot")
     return Coordinates(spots, x, y, r)
 
 
-def _read_header(path: Path) -> list[str]:
-    """Return the fields of the first line, and refuse a file that lacks a column."""
+def _read_header(path: Path) -> tuple[list[str], int]:
+    """Return fields and number of the first line, and refuse a file that lacks a column."""
     hint = "fetch or export the coordinate file again"
     try:
-        header = next((fields for _, fields in _lines(path)), None)
+        refuse_other_text(path, slide_of(path))
+        line, header = next(((line, fields) for line, fields in _lines(path) if fields), (0, []))
     except FileNotFoundError as error:
         raise SlideError(slide_of(path, "coord"), f"{path} does not exist", hint) from error
     if not header:
@@ -101,11 +102,16 @@ def _read_header(path: Path) -> list[str]:
     if lacking:
         raise SlideError(
             slide_of(path, "coord"),
-            f"{path}, line 1: no column {' and '.join(lacking)}; the header is "
+            f"{path}, line {line}: no column {' and '.join(lacking)}; the header is "
             f"{_short(','.join(header))}",
             "the first column holds the spot ids, and yaxis, xaxis and r are needed beside it",
         )
-    return header
+    return header, line
+
+
+def _places(header: list[str]) -> dict[str, int]:
+    """Return where the columns are: not in the first one, which holds the ids whatever its name."""
+    return {column: header.index(column, 1) for column in COLUMNS}
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -123,12 +129,12 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
             ) from error
 
 
-def _find_fault(path: Path, header: list[str], otherwise: str) -> SlideError:
+def _find_fault(path: Path, header: list[str], line: int, otherwise: str) -> SlideError:
     """Go through the file line by line to name the first fault that the fast reader met."""
     seen: dict[str, int] = {}
-    places = {column: header.index(column) for column in COLUMNS}
-    for number, fields in islice(_lines(path), 1, None):
-        if not fields:
+    places = _places(header)
+    for number, fields in _lines(path):
+        if number <= line or not fields:
             continue
         what = _fault(fields, len(header), places, seen)
         if what:

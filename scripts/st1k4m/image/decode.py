@@ -10,6 +10,7 @@ libvips decodes; tifffile reads properties of a TIFF that libvips does not repor
 import contextlib
 import itertools
 import os
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -232,6 +233,12 @@ class Bands:
             if message:
                 raise vips.Error("", message)
         except (vips.Error, *self._plane_errors) as error:
+            if codec := _missing_codec(str(error)):
+                raise SlideError(
+                    self.slide,
+                    f"{self.path}: a TIFF compressed with {codec}, which cannot be read here",
+                    "save the image with another compression, such as deflate, LZW or JPEG",
+                ) from None
             raise SlideError(
                 self.slide,
                 f"{self.path}: broken or truncated {header.format.upper()}: "
@@ -375,6 +382,15 @@ def _cmyk_to_rgb(band: np.ndarray) -> np.ndarray:
     light = 255 - band[..., 3:4].astype(np.uint16)
     product = band[..., :3] * light + 128
     return (light - ((product >> 8) + product >> 8)).astype(np.uint8)
+
+
+def _missing_codec(said: str) -> str:
+    """Return the name of the codec that libtiff says it lacks; empty if it lacks none."""
+    found = re.search(r"(\w+) compression support is not configured", said)
+    if found:
+        return found[1]
+    found = re.search(r"Compression scheme (\d+) \w+ decoding is not implemented", said)
+    return f"the scheme of number {found[1]}" if found else ""
 
 
 def _words(error: Exception) -> str:

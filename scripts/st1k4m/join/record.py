@@ -50,7 +50,7 @@ def make_record(
     for warning in unmatched:
         log.warning(warning)
     warnings = [str(warning) for step in facts for warning in step.get("warnings", [])]
-    flags = {flag for step in facts[1:] for flag in step.get("flags", [])}
+    flags = {flag for step in facts for flag in step.get("flags", [])}
     if unmatched and not annotation:
         flags.add(codes.ANNOTATION_UNMATCHED)
     own = [{key: step[key] for key in step if key not in ("warnings", "flags")} for step in facts]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from st1k4m.errors import ConfigError, SlideError, StaleProductError
-from st1k4m.run.outputs import remove, write_text
+from st1k4m.run.outputs import ensure_run_is_on, remove, write_text
 from st1k4m.run.products import is_damaged
 from st1k4m.run.steps import PRODUCTS, STALE_AFTER
 from st1k4m.run.text import escape
@@ -76,9 +76,16 @@ def end_if_final(failure: Path, attempt: int) -> None:
 
 
 def remove_stale_products(step: str, slide: str) -> None:
-    """Remove the slide's products of this step and of all later ones."""
+    """Remove the slide's products of this step and of all later ones.
+
+    Raises
+    ------
+    RunOverError
+        Another run began, perhaps while this process was stopped: what is left is that run's.
+    """
     for stale in (step, *STALE_AFTER[step]):
         for product in PRODUCTS[stale]:
+            ensure_run_is_on()
             remove(product.format(slide=slide))
 
 

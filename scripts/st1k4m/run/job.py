@@ -100,6 +100,7 @@ def run(
         log.warning("%s", over)
         sys.exit(1)
     except Exception as error:
+        _leave_if_run_is_over(error)
         reason, hint = map(escape, explain(error, log_file, reads))
         log.error("failed after %.1f s, peak memory %.0f MB", time.monotonic() - begin, _peak_mb())
         if failure:  # first, for the terminal may be gone
@@ -110,6 +111,15 @@ def run(
             file=terminal,
             flush=True,
         )
+        sys.exit(1)
+
+
+def _leave_if_run_is_over(error: Exception) -> None:
+    """End a job whose run is over: what it met, and would remove, is another run's."""
+    try:
+        ensure_run_is_on()
+    except RunOverError as over:
+        log.warning("%s; it had met %r", over, error)
         sys.exit(1)
 
 

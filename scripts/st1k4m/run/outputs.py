@@ -40,12 +40,17 @@ def join_run() -> None:
 
 def ensure_run_is_on() -> None:
     """Raise `RunOverError` if another run began here after the one that this process belongs to."""
-    mine, current = os.environ.get(RUN_VARIABLE), _current_run()
-    if mine and current and mine != current:
+    if not run_is_on():
         raise RunOverError(
             "another run began in this folder after the one that started this job, which leaves "
             "its result out"
         )
+
+
+def run_is_on() -> bool:
+    """Whether no other run began here after the one that this process belongs to."""
+    mine, current = os.environ.get(RUN_VARIABLE), _current_run()
+    return not (mine and current) or mine == current
 
 
 def _current_run() -> str:

@@ -115,6 +115,13 @@ def _from_jpeg(path: Path) -> str:
         return file.read(int.from_bytes(file.read(2), "big") - 2).decode()
 
 
+def _from_script(path: Path) -> str:
+    """Pages of the report state nothing; one that was cut short lacks its last call's end."""
+    if not path.read_bytes().endswith(b");\n"):
+        raise ValueError(f"{path} was cut short")
+    return ""
+
+
 _READERS = {
     ".h5": _from_hdf5,
     ".h5ad": _from_hdf5,
@@ -122,4 +129,5 @@ _READERS = {
     ".json": _from_json,
     ".npz": _from_npz,
     ".jpg": _from_jpeg,
+    ".js": _from_script,
 }

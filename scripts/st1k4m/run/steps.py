@@ -4,6 +4,7 @@ The one place that states this. A test holds the table to the rules, both ways. 
 script and a folder of logs of the same name.
 """
 
+import re
 from dataclasses import dataclass, field
 
 
@@ -313,3 +314,16 @@ def _stale_after(step: str) -> tuple[str, ...]:
 
 STALE_AFTER = {step: _stale_after(step) for step in SLIDE_STEPS}
 """By step of a slide: the later steps whose products are stale once it ran."""
+
+
+def slide_of_product(path: str) -> str:
+    """Return the slide whose product a path is, by the table of steps; empty if of none."""
+    for pattern in (made for step in STEPS.values() for made in step.makes.values()):
+        before, _, after = pattern.partition("{slide}")
+        # another wildcard, as that of an encoder, is a folder's name
+        matched = re.fullmatch(
+            re.sub(r"\\{\w+\\}", "[^/]+", re.escape(before)) + "([^/]+)" + re.escape(after), path
+        )
+        if "{slide}" in pattern and matched:
+            return matched[1]
+    return ""

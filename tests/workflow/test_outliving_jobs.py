@@ -1,0 +1,197 @@
+"""A job that outlives its killed driver never changes what a later run makes, at any step.
+
+Each case starts a run, kills its driver with a job of one step at work, and starts another run with
+the options of the reference. The job is stopped and goes on after that run, or is so slow that it
+ends at some moment of it.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import runs
+from st1k4m.run.products import read_made, read_origins
+from st1k4m.run.steps import PRODUCTS, STALE_AFTER
+
+ST = "Sound_ST"
+PNG = "tiles={format: png}"
+OTHER_TILES = "tiles={format: png, size: 20}"
+# By step: the product that it puts in place last, and other options for which that product is new.
+STEPS = {
+    "count_expression": (f"work/expression/{ST}.h5ad", [PNG, "expression={min_genes: 3}"]),
+    "align_spots": (f"work/spots/{ST}.parquet", [PNG, "geometry={max_outside: 0.4}"]),
+    "cut_tiles": (f"results/tiles/{ST}.h5", [OTHER_TILES]),
+    "pack_tiles": (f"results/tiles/{ST}.tar", ["tiles={format: webdataset}"]),
+    "build_anndata": (f"results/records/{ST}.json", [PNG, "expression={min_genes: 3}"]),
+    "draw_slide": (f"results/report/slides/{ST}.js", [OTHER_TILES]),
+}
+
+
+@pytest.fixture(scope="session")
+def reference(sound_run, tmp_path_factory):
+    """The folder of a finished run over one slide with all steps of a chain: read only."""
+    return runs.shared_run(tmp_path_factory, "chain", "--config", *of_one_slide(sound_run), PNG)
+
+
+@pytest.fixture
+def workdir(reference, tmp_path):
+    """A copy of the finished run."""
+    return shutil.copytree(reference, tmp_path / "run", symlinks=True)
+
+
+def of_one_slide(sound_run):
+    return [f"dataset={sound_run.dataset}", f"select={{slides: [{ST}]}}"]
+
+
+def wait_for_job(step, workdir, driver, timeout=120):
+    """Return the process of the job of a step, when it has removed what is stale and is at work."""
+    stale = [
+        workdir / path.format(slide=ST) for name in STALE_AFTER[step] for path in PRODUCTS[name]
+    ]
+    log = workdir / f"logs/{step}/{ST}.log"
+    until = time.monotonic() + timeout
+    while time.monotonic() < until and driver.poll() is None:
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                words = (folder / "cmdline").read_bytes()
+                if (
+                    f".{step}.py".encode() in words
+                    and b"-c\0" not in words  # the shell around it
+                    and (folder / "cwd").readlink() == workdir.resolve()
+                    and log.exists()
+                    and f"{step} {ST}" in log.read_text()
+                    and not any(path.exists() for path in stale)
+                ):
+                    return int(folder.name)
+        time.sleep(0.005)
+    os.killpg(driver.pid, signal.SIGKILL)
+    pytest.fail(f"no job of {step} began:\n{driver.communicate()[0]}")
+
+
+@contextlib.contextmanager
+def slowed(process):
+    """Give a process a tenth of the time, as on a busy machine."""
+    stop = threading.Event()
+
+    def slow_down():
+        with contextlib.suppress(ProcessLookupError):
+            while not stop.is_set():
+                os.kill(process, signal.SIGSTOP)
+                time.sleep(0.09)
+                os.kill(process, signal.SIGCONT)
+                time.sleep(0.01)
+
+    thread = threading.Thread(target=slow_down)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@contextlib.contextmanager
+def outliving(how, step, words, workdir, marks):
+    """Start a run and kill its driver; its job of ``step`` goes on during, or after, the block."""
+    product = STEPS[step][0]
+    (workdir / f"logs/{step}/{ST}.log").unlink()
+    deeds = {product: "wait"} if how == "stopped at the end" else None
+    driver = runs.start(words, deeds=deeds, marks=marks)
+    with contextlib.ExitStack() as stack:
+        if how == "stopped at the end":
+            runs.wait_for(marks / os.path.basename(product), driver)
+            stack.callback((marks / os.path.basename(product)).unlink)
+        else:
+            job = wait_for_job(step, workdir, driver)
+            if how == "stopped at work":
+                os.kill(job, signal.SIGSTOP)
+                stack.callback(os.kill, job, signal.SIGCONT)
+            else:
+                stack.enter_context(slowed(job))
+        os.kill(driver.pid, signal.SIGKILL)
+        yield
+    runs.finish(driver)  # its output is a pipe, which ends with the job
+
+
+def assert_that_products_agree(workdir):
+    origins = {made.step: made for made in read_origins(workdir / f"results/records/{ST}.json")}
+    for step, product in (
+        ("count_expression", f"work/expression/{ST}.h5ad"),
+        ("align_spots", f"work/spots/{ST}.parquet"),
+        ("cut_tiles", f"results/tiles/{ST}.h5"),
+        ("build_anndata", f"results/anndata/{ST}.h5ad"),
+        ("build_anndata", f"results/ledger/{ST}.parquet"),
+    ):
+        assert read_made(workdir / product) == origins[step]
+
+
+QUICK = ("stopped at work", "build_anndata", "other")
+CASES = [
+    pytest.param(
+        *(how, step, options),
+        id=f"{step}, {how}, {options} options",
+        marks=[] if (how, step, options) == QUICK else pytest.mark.slow,
+    )
+    for step in STEPS
+    for how in ("stopped at work", "stopped at the end", "slow")
+    for options in ("same", "other")
+]
+
+
+@pytest.mark.parametrize(("how", "step", "options"), CASES)
+def test_nothing_of_an_outliving_job_is_left(
+    sound_run, reference, workdir, tmp_path, how, step, options
+):
+    product, other = STEPS[step]
+    words = runs.command(workdir, "--config", *of_one_slide(sound_run), PNG)
+    (workdir / product).unlink()
+    first = runs.command(workdir, product, "--config", *of_one_slide(sound_run))
+    first += [PNG] if options == "same" else other
+    with outliving(how, step, first, workdir, tmp_path / "marks"):
+        assert runs.run([*words, "--unlock"]).returncode == 0
+        again = runs.run(words)
+        assert again.returncode == 0, again.stdout
+        log = (workdir / f"logs/{step}/{ST}.log").read_text()
+    assert runs.digests(workdir) == runs.digests(reference)
+    assert (workdir / f"logs/{step}/{ST}.log").read_text() == log
+    assert_that_products_agree(workdir)
+    assert "Nothing to be done" in runs.run([*words, "-n"]).stdout
+
+
+def cluster_job(words, step):
+    """Return the words with which the engine runs one job of a step on another machine."""
+    job = ["--mode", "subprocess", "--target-jobs", f"{step}:slide={ST}", "--allowed-rules", step]
+    return [*words, *job, "--no-hooks", "--nolock", "--ignore-incomplete", "--force"]
+
+
+def test_a_cluster_job_that_starts_after_its_run_removes_nothing(sound_run, reference, workdir):
+    """Seen before: the engine in the job removed the outputs before the job could look."""
+    words = runs.command(workdir, "--config", *of_one_slide(sound_run), PNG)
+    assert (workdir / ".snakemake/st1k4m_run").read_text() != "gone"
+    done = runs.run(cluster_job(words, "cut_tiles"), ST1K4M_RUN="gone")
+    assert done.returncode != 0
+    assert f"cut_tiles {ST}: another run began" in done.stdout
+    assert runs.digests(workdir) == runs.digests(reference)
+
+
+def test_a_cluster_job_that_ends_after_its_run_removes_nothing(
+    sound_run, reference, workdir, tmp_path
+):
+    """Seen before: the engine in the job removed its outputs, which were the next run's."""
+    product, marks = STEPS["cut_tiles"][0], tmp_path / "marks"
+    words = runs.command(workdir, "--config", *of_one_slide(sound_run), PNG)
+    token = (workdir / ".snakemake/st1k4m_run").read_text()
+    job = runs.start(
+        cluster_job(words, "cut_tiles"), deeds={product: "wait"}, marks=marks, ST1K4M_RUN=token
+    )
+    runs.wait_for(marks / os.path.basename(product), job)
+    again = runs.run(words)
+    assert again.returncode == 0, again.stdout
+    (marks / os.path.basename(product)).unlink()
+    assert runs.finish(job).returncode != 0
+    assert runs.digests(workdir) == runs.digests(reference)
