@@ -5,7 +5,7 @@ python tests/benchmarks/bench_training.py [--quick] [--folder bench] [--repeat 3
 20 slides of tiles of 224 px and a panel of 128 genes, all in the page cache, batches of 256. Every
 rate is the best of --repeat rounds, in which all ways take turns, so that a busy machine slows them
 alike. What runs in one process is compared by CPU seconds too: on a busy machine trust these. Ways
-that need PyTorch or webdataset are left out where these are not installed.
+that need PyTorch, webdataset or datasets are left out where these are not installed.
 """
 
 import argparse
@@ -61,11 +61,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tenth of the data, one round")
     parser.add_argument("--repeat", type=int, default=3)
     arguments = parser.parse_args()
-    tiles, repeat = (16, 1) if arguments.quick else (160, arguments.repeat)
-    results = make_large(arguments.folder / f"training_{tiles}", tiles)
+    tiles, repeat = (32, 1) if arguments.quick else (320, arguments.repeat)
+    results = make_large(arguments.folder / f"training_{SLIDES}x{tiles}", tiles)
     measure_loading(results, repeat)
     measure_mixing()
-    measure_opening(make_many(arguments.folder / "training_many", 30 if arguments.quick else 1149))
+    measure_opening(
+        make_many(arguments.folder / "training_slides", 30 if arguments.quick else 1149)
+    )
     measure_shards(results, arguments.folder / "training_shards", repeat)
 
 
