@@ -8,6 +8,9 @@ import h5py
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from st1k4m.run import provenance
+from st1k4m.run.products import read_made, stamp
+from st1k4m.run.steps import REVISIONS
 
 TARGET = 50.0
 
@@ -53,11 +56,30 @@ def make_slide(
         pixels = rng.integers(0, 256, (tiles, side, side, 3), dtype=np.uint8)
     kept = [name for name, has in zip(names, has_tile, strict=True) if has]
     write_store(made.folder / f"tiles/{slide}.h5", pixels, kept, compressed)
+    stamp_slide(made.folder, slide)
     made.tiles[slide], made.spots[slide] = pixels, kept
     made.counts[slide] = adata.to_df("counts").loc[kept]
     made.x[slide] = adata.to_df().loc[kept]
     made.labels[slide] = [label for label, has in zip(labels, has_tile, strict=True) if has]
     return adata
+
+
+def stamp_slide(folder, slide):
+    """Write into a slide's tile store and AnnData what they were made from."""
+    tiles = provenance.Made("cut_tiles", REVISIONS["cut_tiles"], inputs={"image": slide})
+    own = provenance.Made(
+        "build_anndata", REVISIONS["build_anndata"], reads={"cut_tiles": tiles.digest}
+    )
+    stamp(folder / f"tiles/{slide}.h5", ".h5", tiles)
+    stamp(folder / f"anndata/{slide}.h5ad", ".h5ad", own)
+
+
+def stamp_panel(folder, slides):
+    """Write into the panel that it was made from the AnnData of these slides."""
+    lines = [f"{slide} {read_made(folder / f'anndata/{slide}.h5ad').digest}" for slide in slides]
+    reads = {"build_anndata": provenance.digest_of("\n".join(lines))}
+    made = provenance.Made("choose_panel", REVISIONS["choose_panel"], reads=reads)
+    stamp(folder / "collection/panels/some.h5ad", ".h5ad", made)
 
 
 def write_store(path, pixels, names, compressed=False):
@@ -105,6 +127,7 @@ def write_tables(made, slides, splits, panel, stacked, *, measured=None, dense=F
         whole.varm["present"] = measured
     whole.uns["panel"] = {"slides": list(stacked)}
     whole.write_h5ad(folder / "panels/some.h5ad")
+    stamp_panel(made.folder, stacked)
 
 
 SLIDES = {"A_1": (37, 16), "A_2.x+y": (20, 16), "B_1": (50, 24), "C_1": (3, 16), "D_1": (0, 16)}

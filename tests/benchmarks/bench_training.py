@@ -5,7 +5,7 @@ python tests/benchmarks/bench_training.py [--quick] [--folder bench] [--repeat 3
 20 slides of tiles of 224 px and a panel of 128 genes, all in the page cache, batches of 256. Every
 rate is the best of --repeat rounds, in which all ways take turns, so that a busy machine slows them
 alike. What runs in one process is compared by CPU seconds too: on a busy machine trust these. Ways
-that need PyTorch or webdataset are left out where these are not installed.
+that need PyTorch, webdataset or datasets are left out where these are not installed.
 """
 
 import argparse
@@ -61,11 +61,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tenth of the data, one round")
     parser.add_argument("--repeat", type=int, default=3)
     arguments = parser.parse_args()
-    tiles, repeat = (16, 1) if arguments.quick else (160, arguments.repeat)
-    results = make_large(arguments.folder / f"training_{tiles}", tiles)
+    tiles, repeat = (32, 1) if arguments.quick else (320, arguments.repeat)
+    results = make_large(arguments.folder / f"training_{SLIDES}x{tiles}", tiles)
     measure_loading(results, repeat)
     measure_mixing()
-    measure_opening(make_many(arguments.folder / "training_many", 30 if arguments.quick else 1149))
+    measure_opening(
+        make_many(arguments.folder / "training_slides", 30 if arguments.quick else 1149)
+    )
     measure_shards(results, arguments.folder / "training_shards", repeat)
 
 
@@ -264,53 +266,123 @@ def measure_opening(results: Path) -> None:
 
 
 def measure_shards(results: Path, folder: Path, repeat: int) -> None:
-    options = ShardOptions("all", ("train",), "some", jobs=1)
+    """Write each format, and read it by the program it is for; beside encoding and decoding alone.
+
+    Decoding alone is that program's own decoder on files in memory. For webdataset its reading of
+    tars that hold JPEGs and nothing else is said too: what no layout of the samples can undercut.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    (tars,) = measure_writing(results, folder, "webdataset", repeat)
+    (table,) = measure_writing(results, folder, "parquet", repeat)
+    with tarfile.open(tars) as tar:
+        jpegs = [tar.extractfile(member).read() for member in tar if member.name.endswith("jpg")]
+    if importlib.util.find_spec("webdataset"):
+        read_by_webdataset(tars, jpegs, repeat)
+    if importlib.util.find_spec("datasets"):
+        read_by_datasets(table, jpegs, folder / "cache", repeat)
+    shutil.rmtree(folder)
+
+
+def measure_writing(results: Path, folder: Path, format: str, repeat: int) -> list[Path]:
+    """Return the files of the last round."""
+    options = ShardOptions("all", ("train",), "some", jobs=1, format=format)
     pairs = open_pairs(results, options)
     tiles = pairs.read(order.shuffle_pairs(pairs.sizes, 0, 0, block=1)[:2000])["tile"]
     tiles = np.ascontiguousarray(tiles.transpose(0, 2, 3, 1))
     encode = _encoder(options)
     cv2.setNumThreads(1)
+    outs = (folder / f"{format}{number}" for number in itertools.count())
+    written = []
 
-    def encode_alone() -> None:
-        with ThreadPoolExecutor(1) as pool:
-            for begin in range(0, len(tiles), BATCH):
-                list(pool.map(encode, tiles[begin : begin + BATCH]))
+    def encode_alone(threads: int) -> None:
+        def encode_all(part: np.ndarray) -> None:
+            for tile in part:
+                encode(tile)
 
-    def write() -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        write_shards(results, "bench", options, 0, folder)
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(encode_all, np.array_split(tiles, threads)))
 
-    rates = take_turns(
-        {"encoding": encode_alone, "writing": write}, repeat,
-        {"encoding": len(tiles), "writing": len(pairs)}, 0,
-    )  # fmt: skip
-    compare(
-        "shards: writing, time against encoding alone",
-        rates["encoding"], rates["writing"], "1.3", "1.1",
-    )  # fmt: skip
-    if not importlib.util.find_spec("webdataset"):
-        return
+    def write(threads: int) -> None:
+        written.append(next(outs))
+        write_shards(results, "bench", options, 0, written[-1], threads)
+
+    ways, counts = {}, {}
+    for threads in (1, 2):
+        ways[f"encoding {threads}"] = lambda threads=threads: encode_alone(threads)
+        ways[f"writing {threads}"] = lambda threads=threads: write(threads)
+        counts |= {f"encoding {threads}": len(tiles), f"writing {threads}": len(pairs)}
+    rates = take_turns(ways, repeat, counts, 0)
+    for threads in (1, 2):
+        compare(
+            f"shards: writing {format}, {threads} thread(s), time against encoding",
+            rates[f"encoding {threads}"], rates[f"writing {threads}"], "1.3", "1.1",
+        )  # fmt: skip
+    for out in written[:-1]:
+        shutil.rmtree(out)
+    return sorted(written[-1].glob("*" + options.ending))
+
+
+def read_by_webdataset(path: Path, jpegs: list[bytes], repeat: int) -> None:
     import webdataset
+    from webdataset.autodecode import Decoder, ImageHandler
 
-    (path,) = folder.glob("*.tar")
-    with tarfile.open(path) as tar:
-        jpegs = [tar.extractfile(member).read() for member in tar if member.name.endswith("jpg")]
+    alone = path.with_name("jpegs.tar")
+    with tarfile.open(alone, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for number, content in enumerate(jpegs):
+            info = tarfile.TarInfo(f"{number:09d}.jpg")
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
 
-    def decode_alone() -> None:
-        for content in jpegs:
-            np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+    def read(path: Path, decoded: bool = True):
+        samples = webdataset.WebDataset([str(path)], shardshuffle=False)
+        return samples.decode("rgb8") if decoded else samples
 
-    def read() -> None:
-        with contextlib.redirect_stderr(io.StringIO()):
-            samples = webdataset.WebDataset([str(path)], shardshuffle=False).decode("rgb8")
-            for _ in itertools.islice(samples, None):
-                pass
+    image, decoder, samples = ImageHandler("rgb8"), Decoder([ImageHandler("rgb8")]), []
+    ways = {
+        "JPEGs in memory": lambda: exhaust_quietly(image("jpg", jpeg) for jpeg in jpegs),
+        "samples in memory": lambda: exhaust_quietly(map(decoder, samples)),
+        "tars, not decoded": lambda: exhaust_quietly(read(path, decoded=False)),
+        "tars": lambda: exhaust_quietly(read(path)),
+        "tars of JPEGs alone": lambda: exhaust_quietly(read(alone)),
+    }
+    with contextlib.redirect_stderr(io.StringIO()):
+        samples += read(path, decoded=False)
+    rates = take_turns(ways, repeat, {}, len(jpegs))
+    for name, (wall, cpu) in rates.items():
+        print(f"  webdataset, {name:<22} {wall:>9,.0f} samples/s, {cpu:>9,.0f} a CPU second")
+    for name, what in (
+        ("tars", "shards: reading (webdataset), rate against decoding alone"),
+        ("tars of JPEGs alone", "  the same of tars that hold JPEGs alone"),
+    ):
+        compare(what, rates[name], rates["JPEGs in memory"], "0.8", "0.95")
 
-    rates = take_turns({"decoding": decode_alone, "reading": read}, repeat, {}, len(jpegs))
-    compare(
-        "shards: reading (webdataset), rate against decoding alone",
-        rates["reading"], rates["decoding"], "0.8", "0.95",
-    )  # fmt: skip
+
+def read_by_datasets(path: Path, jpegs: list[bytes], cache: Path, repeat: int) -> None:
+    import datasets
+
+    datasets.disable_progress_bars()
+    rows = datasets.load_dataset(
+        "parquet", data_files=str(path), split="train", cache_dir=str(cache)
+    )
+    ways = {
+        "decoding": lambda: exhaust_quietly(
+            np.asarray(Image.open(io.BytesIO(content)).convert("RGB")) for content in jpegs
+        ),
+        "rows": lambda: exhaust_quietly(np.asarray(row["image"]) for row in rows),
+        "batches": lambda: exhaust_quietly(rows.with_format("numpy").iter(64)),
+    }
+    rates = take_turns(ways, repeat, {}, len(jpegs))
+    for name in ("rows", "batches"):
+        compare(
+            f"shards: reading (datasets, {name}), rate against decoding",
+            rates[name], rates["decoding"], "0.8", "0.95",
+        )  # fmt: skip
+
+
+def exhaust_quietly(items) -> None:
+    with contextlib.redirect_stderr(io.StringIO()):
+        for _ in items:
+            pass
 
 
 if __name__ == "__main__":

@@ -5,6 +5,9 @@ import itertools
 import multiprocessing
 import pickle
 import shutil
+import signal
+import subprocess
+import sys
 import weakref
 
 import numpy as np
@@ -157,6 +160,54 @@ def test_a_loader_that_was_killed_goes_on_at_the_next_pair(collection_folder, af
         assert_same(one, other)
 
 
+# A run that saves after every batch and is killed after the number given; with a state it goes on.
+RUN = """
+import hashlib, os, pickle, signal, sys
+from st1k4m.training.collection import Collection
+
+def digest(batch):
+    arrays = (batch[key].numpy().tobytes() for key in ("index", "tile", "expression", "present"))
+    return hashlib.sha256(b"".join([*arrays, "".join(batch["spot"]).encode()])).hexdigest()
+
+if __name__ == "__main__":
+    folder, saved, workers, killed_after = sys.argv[1:]
+    pairs = Collection(folder).pairs(panel="some", size=16)
+    loader = pairs.loader(batch_size=16, seed=9, weight="study", workers=int(workers))
+    if os.path.exists(saved):
+        with open(saved, "rb") as file:
+            loader.load_state_dict(pickle.load(file))
+    while loader.epoch < 2:
+        for batch in loader:
+            print(digest(batch), flush=True)
+            with open(saved, "wb") as file:
+                pickle.dump(loader.state_dict(), file)
+            killed_after = int(killed_after) - 1
+            if killed_after == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_process_goes_on_with_other_workers_byte_for_byte(collection_folder, tmp_path):
+    script = tmp_path / "run.py"
+    paths = [path for path in sys.path if path]
+    script.write_text(f"import sys\nsys.path[:0] = {paths!r}\n{RUN}")
+
+    def run(saved, workers, killed_after=0):
+        command = [sys.executable, script, collection_folder.folder, tmp_path / saved]
+        command = [*map(str, command), str(workers), str(killed_after)]
+        with open(tmp_path / "printed", "w") as printed:  # a pipe would wait for orphaned workers
+            done = subprocess.run(command, stdout=printed, check=False, timeout=120)
+        return done.returncode, (tmp_path / "printed").read_text().split()
+
+    status, whole = run("whole", 0)
+    assert (status, len(whole)) == (0, 14)
+    status, first = run("killed", 2, killed_after=4)
+    assert (status, len(first)) == (-signal.SIGKILL, 4)
+    status, rest = run("killed", 3)
+    assert status == 0
+    assert first + rest == whole
+
+
 def test_a_broken_off_epoch_begins_from_its_start(pairs):
     loader = pairs.loader(batch_size=16, seed=1, workers=2)
     whole = indices(pairs.loader(batch_size=16, seed=1))
@@ -201,25 +252,55 @@ def test_workers_end_with_their_loader(pairs):
         gc.enable()
 
 
-def test_torchvision_takes_the_tile_as_it_is(collection_folder):
+@pytest.fixture(scope="module")
+def transforms():
     try:
-        from torchvision.transforms import v2 as transforms
+        from torchvision.transforms import v2
     except (ImportError, RuntimeError) as error:  # RuntimeError: built for another torch
         pytest.skip(f"torchvision cannot be imported: {error}")
+    return v2
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_torchvision_takes_the_tile_as_it_is(collection_folder, transforms, workers):
     transform = transforms.Compose([
+        transforms.RandomResizedCrop(8, scale=(1, 1), ratio=(1, 1)),  # of the whole: not random
         transforms.RandomHorizontalFlip(1.0),
-        transforms.Resize(8, antialias=True),
         transforms.ToDtype(torch.float32, scale=True),
+        transforms.Normalize([0.7, 0.5, 0.6], [0.2, 0.2, 0.2]),
     ])  # fmt: skip
     collection = Collection(collection_folder.folder)
     plain = collection.pairs(panel="some", size=16)
-    for workers in (0, 2):
-        pairs = collection.pairs(panel="some", size=16, transform=transform)
-        for batch in pairs.loader(batch_size=16, workers=workers):
-            assert batch["tile"].shape[1:] == (3, 8, 8)
-            tiles = plain[batch["index"].tolist()]["tile"]
-            for tile, other in zip(batch["tile"], tiles, strict=True):
-                torch.testing.assert_close(tile, transform(other))
+    pairs = collection.pairs(panel="some", size=16, transform=transform)
+    loaders = (
+        pairs.loader(batch_size=16, workers=workers),
+        torch.utils.data.DataLoader(pairs, batch_size=16, num_workers=workers),
+    )
+    for batch in itertools.chain(*loaders):
+        assert batch["tile"].shape[1:] == (3, 8, 8)
+        tiles = plain[batch["index"].tolist()]["tile"]
+        expected = transforms.functional.resize(tiles, [8, 8], antialias=True).flip(-1) / 255
+        for colour, mean in enumerate((0.7, 0.5, 0.6)):
+            expected[:, colour] = (expected[:, colour] - mean) / 0.2
+        torch.testing.assert_close(batch["tile"], expected)
+
+
+def test_random_crops_of_torchvision_do_not_depend_on_workers(collection_folder, transforms):
+    transform = transforms.Compose([
+        transforms.RandomResizedCrop(8), transforms.ToDtype(torch.float32, scale=True),
+    ])  # fmt: skip
+    pairs = Collection(collection_folder.folder).pairs(panel="some", size=16, transform=transform)
+    one, two = (pairs.loader(batch_size=16, workers=workers) for workers in (0, 2))
+    first, again, second = list(one), list(two), list(one)
+    for batch, other in zip(first, again, strict=True):
+        assert_same(batch, other)
+    crops, later = (
+        torch.cat([batch["tile"] for batch in epoch])[
+            torch.cat([b["index"] for b in epoch]).argsort()
+        ]
+        for epoch in (first, second)
+    )
+    assert (crops == later).flatten(1).all(1).sum() < 10  # another epoch, other crops
 
 
 @pytest.mark.parametrize("weight", ["slide", "study"])

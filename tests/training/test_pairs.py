@@ -4,14 +4,18 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import anndata
 import cv2
 import h5py
 import numpy as np
 import pytest
-from made_collection import SLIDES, TARGET
+from made_collection import SLIDES, TARGET, stamp_panel, stamp_slide
 from st1k4m.errors import SlideError
+from st1k4m.run.products import stamp
+from st1k4m.run.provenance import Made
+from st1k4m.run.steps import REVISIONS
 from st1k4m.training.collection import Collection
 
 FULL = [slide for slide, (tiles, _) in SLIDES.items() if tiles]
@@ -136,6 +140,7 @@ def test_a_dense_panel(collection_folder, changeable):
     panel = anndata.read_h5ad(path)
     panel.X, panel.layers["counts"] = panel.X.toarray(), panel.layers["counts"].toarray()
     panel.write_h5ad(path)
+    stamp_panel(changeable, SLIDES)
     for over in ("all", "panel"):
         sparse = Collection(collection_folder.folder).pairs(
             panel="some", size=16, over=over, target="both", arrays="numpy"
@@ -221,6 +226,7 @@ def test_a_panel_that_lacks_a_slide_names_it(changeable):
     path = changeable / "collection/panels/some.h5ad"
     panel = anndata.read_h5ad(path)
     panel[panel.obs["slide"] != "B_1"].copy().write_h5ad(path)
+    stamp_panel(changeable, SLIDES)
     with pytest.raises(ValueError, match="panel some has no expression of B_1; choose slides"):
         Collection(changeable).pairs(panel="some", size=16)
 
@@ -232,6 +238,7 @@ def test_only_slides_that_the_panel_is_about(changeable):
     panel.uns["panel"]["slides"] = [slide for slide in SLIDES if slide != "B_1"]
     panel.varm["present"] = panel.varm["present"][:, [0, 1, 3, 4]]
     panel.write_h5ad(path)
+    stamp_panel(changeable, panel.uns["panel"]["slides"])
     collection = Collection(changeable)
     assert collection.panel_slides("some") == ["A_1", "A_2.x+y", "C_1", "D_1"]
     pairs = collection.pairs(panel="some", arrays="numpy")
@@ -257,6 +264,7 @@ def test_a_store_of_another_version_or_run_names_slide_and_file(changeable):
     with pytest.raises(SlideError, match=r"B_1: .*tiles/B_1\.h5 is not a tile store of this vers"):
         Collection(changeable).pairs(panel="some", size=16)
     shutil.copy(changeable / "tiles/A_1.h5", store)
+    stamp_slide(changeable, "B_1")
     with pytest.raises(SlideError, match=r"B_1: .*tiles/B_1\.h5 has other spots than the p"):
         Collection(changeable).pairs(panel="some", size=16)
     store.unlink()
@@ -264,10 +272,61 @@ def test_a_store_of_another_version_or_run_names_slide_and_file(changeable):
         Collection(changeable).pairs(panel="some", size=16)
 
 
+REPLACED = {
+    "older store": (
+        "tiles/B_1.h5", Made("cut_tiles", 1),
+        r"B_1: .*tiles/B_1\.h5 is of revision 1 of cut_tiles, which is at \d",
+    ),
+    "older AnnData": (
+        "anndata/B_1.h5ad", Made("build_anndata", 1),
+        r"B_1: .*anndata/B_1\.h5ad is of revision 1 of build_anndata",
+    ),
+    "other tiles": (
+        "tiles/B_1.h5", Made("cut_tiles", REVISIONS["cut_tiles"], {"diameter": 3}),
+        r"B_1: .*anndata/B_1\.h5ad was made from another .*tiles/B_1\.h5 than the one that is here",
+    ),
+    "older panel": (
+        "collection/panels/some.h5ad", Made("choose_panel", 0),
+        r"some\.h5ad was made by revision 0 of choose_panel, this version has revision \d of ch",
+    ),
+    "panel of others": (
+        "collection/panels/some.h5ad", Made("choose_panel", REVISIONS["choose_panel"]),
+        r"some\.h5ad was made from other AnnData files than those in the results; run the workf",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("replaced", REPLACED)
+def test_files_of_another_version_or_run_are_refused_at_once(changeable, replaced):
+    path, made, says = REPLACED[replaced]
+    stamp(changeable / path, Path(path).suffix, made)
+    with pytest.raises((SlideError, ValueError), match=says) as caught:
+        Collection(changeable).pairs(panel="some", size=16)
+    assert len(str(caught.value).splitlines()) <= 2  # a slide's has its remedy in a second line
+
+
+@pytest.mark.parametrize("path", ["tiles/B_1.h5", "anndata/B_1.h5ad"])
+def test_a_file_that_does_not_say_what_made_it_is_refused(changeable, path):
+    with h5py.File(changeable / path, "r+") as file:
+        del file.attrs["made"]
+    with pytest.raises(SlideError, match=rf"B_1: .*{path} does not say that \w+ made it"):
+        Collection(changeable).pairs(panel="some", size=16)
+
+
+def test_a_panel_is_compared_with_slides_that_are_not_chosen_too(changeable):
+    assert Collection(changeable).pairs("folds", "0", "some", arrays="numpy").slides
+    stamp(changeable / "anndata/B_1.h5ad", ".h5ad", Made("build_anndata", 1))
+    with pytest.raises(ValueError, match="was made from other AnnData files than those in the"):
+        Collection(changeable).pairs("folds", "0", "some", arrays="numpy")
+    tiles = Collection(changeable).pairs("folds", "0", "some", target=None, arrays="numpy")
+    assert tiles.slides == ["A_1", "A_2.x+y"]  # the expression is not read
+
+
 def test_a_store_that_has_other_spots_than_its_anndata(changeable):
     path = changeable / "anndata/A_1.h5ad"
     adata = anndata.read_h5ad(path)
     adata[:30].copy().write_h5ad(path)
+    stamp_slide(changeable, "A_1")
     with pytest.raises(SlideError, match=r"A_1\.h5ad has 28 spots with a tile, .*A_1\.h5 37"):
         Collection(changeable).pairs(slides="A_1")
 

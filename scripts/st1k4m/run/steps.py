@@ -183,6 +183,7 @@ _TRAINING = (
         "write_shards",
         {"part": "results/shards/{shards}/{job}"},
         ("build_anndata", "cut_tiles"),
+        revision=2,
         optional=True,
     ),
     Step(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from st1k4m.training import expression as expressions
+from st1k4m.training import origins
 from st1k4m.training.pairs import Pairs
 from st1k4m.training.stores import Store, find_store
 
@@ -188,6 +189,7 @@ class Collection:
             chosen = self._members(panel, chosen)
         stores = [find_store(self._product(slide, "tiles", ".h5"), slide) for slide in chosen]
         _check_tiles(stores, size)
+        self._check_origins(stores, found, target is not None or labels)
         return make(
             stores,
             self._studies(chosen),
@@ -269,6 +271,25 @@ class Collection:
         if len(own) < len(chosen):
             log.info("panel %s is about %d of %d slides", panel, len(own), len(chosen))
         return own
+
+    def _check_origins(self, stores: Sequence[Store], panel: Path | None, anndata: bool) -> None:
+        """Refuse files that were made by another version, or not from one another."""
+        digests = {}
+        for store in stores:
+            path = self._product(store.slide, "anndata", ".h5ad") if anndata else None
+            digests[store.slide] = origins.check_slide(store.slide, store.path, path)
+        if panel is not None and anndata:
+            origins.check_panel(
+                panel,
+                (
+                    (
+                        slide,
+                        digests.get(slide)
+                        or origins.digest(self._product(slide, "anndata", ".h5ad")),
+                    )
+                    for slide in self.panel_slides(panel.stem)
+                ),
+            )
 
     def _read_expression(
         self, panel: Path | None, stores: Sequence[Store], target: str | None, over: str

@@ -253,7 +253,7 @@ def _rows_of_pairs(
         own = begin + np.flatnonzero(tile[begin:end] >= 0)
         if not np.array_equal(tile[own], np.arange(store.tiles)):
             raise _other_spots(file, store)
-        expected += files.read_barcodes(store, np.array([0, store.tiles - 1]))
+        expected += files.open(store).read_barcodes(np.array([0, store.tiles - 1]))
         rows.append(own)
     ends = np.array([row for own in rows[1:] for row in (own[0], own[-1])], np.int64)
     found = slide_anndata.read_spots(file, np.unique(ends))

@@ -1,5 +1,6 @@
 """Pairs of tile and expression over many slides, as numpy arrays."""
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +8,7 @@ import cv2
 import numpy as np
 
 from st1k4m.training.expression import Expression, Rows
-from st1k4m.training.stores import OpenStores, Store
+from st1k4m.training.stores import OpenStore, OpenStores, Store
 
 if TYPE_CHECKING:
     from st1k4m.training.loader import Loader
@@ -206,24 +207,27 @@ class Pairs:
         tiles = (allocate if plain else np.empty)((len(indices), self.size, self.size, 3), np.uint8)
         spots = [""] * len(indices)
         order = np.argsort(indices, kind="stable")
-        starts = np.flatnonzero(np.diff(slides[order], prepend=-1))
-        for places in np.split(order, starts[1:]) if len(order) else []:
+        edges = np.flatnonzero(np.diff(slides[order], prepend=-1)).tolist()
+        for begin, end in itertools.pairwise([*edges, len(order)]):
+            places = order[begin:end]
             slide = int(slides[places[0]])
-            store, rows = self._stores[slide], indices[places] - self._starts[slide]
-            where = places.tolist()
-            self._read_tiles(store, rows, [tiles[place] for place in where])
-            for place, spot in zip(where, self._files.read_barcodes(store, rows), strict=True):
+            store = self._files.open(self._stores[slide])
+            rows, where = indices[places] - self._starts[slide], places.tolist()
+            self._read_tiles(store, self._stores[slide].side, rows, [tiles[at] for at in where])
+            for place, spot in zip(where, store.read_barcodes(rows), strict=True):
                 spots[place] = spot
         return tiles, spots
 
-    def _read_tiles(self, store: Store, rows: np.ndarray, out: list[np.ndarray]) -> None:
+    def _read_tiles(
+        self, store: OpenStore, side: int, rows: np.ndarray, out: list[np.ndarray]
+    ) -> None:
         """Read tiles of one slide, and bring them to the size wanted as ``cut_tiles`` does."""
-        if store.side == self.size:
-            self._files.read_tiles(store, rows, out)
+        if side == self.size:
+            store.read_tiles(rows, out)
             return
-        native = np.empty((len(rows), store.side, store.side, 3), np.uint8)
-        self._files.read_tiles(store, rows, native)
-        how = cv2.INTER_AREA if self.size < store.side else cv2.INTER_CUBIC
+        native = np.empty((len(rows), side, side, 3), np.uint8)
+        store.read_tiles(rows, native)
+        how = cv2.INTER_AREA if self.size < side else cv2.INTER_CUBIC
         for tile, place in zip(native, out, strict=True):
             cv2.resize(tile, (self.size, self.size), dst=place, interpolation=how)
 

@@ -99,7 +99,7 @@ class OpenStores:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._opened: OrderedDict[str, _File] = OrderedDict()
+        self._opened: OrderedDict[str, OpenStore] = OrderedDict()
         self._process = os.getpid()
 
     def __getstate__(self) -> dict:
@@ -109,39 +109,14 @@ class OpenStores:
         """Return how many files are open."""
         return len(self._opened)
 
-    def read_tiles(self, store: Store, rows: np.ndarray, out: Sequence[np.ndarray]) -> None:
-        """Read tiles.
-
-        Parameters
-        ----------
-        store
-            The tile store.
-        rows
-            (n,) int, ascending; a row may be there more than once.
-        out
-            Where each goes: n arrays of ``(side, side, 3)`` uint8, each in one piece.
+    def open(self, store: Store) -> "OpenStore":
+        """Return a store to read from before another one is opened.
 
         Raises
         ------
         SlideError
             The file is gone, was replaced or cannot be read.
         """
-        self._get(store).read_tiles(rows, out)
-
-    def read_barcodes(self, store: Store, rows: np.ndarray) -> list[str]:
-        """Read the ids of spots; arguments and errors as of `read_tiles`."""
-        return self._get(store).read_barcodes(rows)
-
-    def expect(self, store: Store, first: int, count: int) -> None:
-        """Tell the system that these tiles will be read soon."""
-        file = self._get(store)
-        if store.img is not None and hasattr(os, "posix_fadvise"):
-            begin = store.img + first * store.tile_bytes
-            os.posix_fadvise(
-                file.descriptor, begin, count * store.tile_bytes, os.POSIX_FADV_WILLNEED
-            )
-
-    def _get(self, store: Store) -> "_File":
         if self._process != os.getpid():  # after a fork: the parent's files stay the parent's
             self._opened.clear()
             self._process = os.getpid()
@@ -149,14 +124,23 @@ class OpenStores:
         if file is None:
             while len(self._opened) >= self._most:
                 self._opened.popitem(last=False)[1].close()
-            file = _File(store)
+            file = OpenStore(store)
         self._opened[store.path] = file
         file.check()
         return file
 
+    def expect(self, store: Store, first: int, count: int) -> None:
+        """Tell the system that these tiles will be read soon."""
+        file = self.open(store)
+        if store.img is not None and hasattr(os, "posix_fadvise"):
+            begin = store.img + first * store.tile_bytes
+            os.posix_fadvise(
+                file.descriptor, begin, count * store.tile_bytes, os.POSIX_FADV_WILLNEED
+            )
 
-class _File:
-    """One open store."""
+
+class OpenStore:
+    """An open tile store; `OpenStores` makes it."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -167,6 +151,7 @@ class _File:
             raise self._error(error.strerror) from None
 
     def close(self) -> None:
+        """Close the file."""
         os.close(self.descriptor)
         if self._h5 is not None:
             self._h5.close()
@@ -181,6 +166,20 @@ class _File:
             raise self._error("it was replaced since the collection was opened")
 
     def read_tiles(self, rows: np.ndarray, out: Sequence[np.ndarray]) -> None:
+        """Read tiles.
+
+        Parameters
+        ----------
+        rows
+            (n,) int, ascending; a row may be there more than once.
+        out
+            Where each goes: n arrays of ``(side, side, 3)`` uint8, each in one piece.
+
+        Raises
+        ------
+        SlideError
+            The file cannot be read.
+        """
         if self._store.img is None:
             self._read_through_h5py(IMG, rows, out)
         else:
@@ -188,6 +187,7 @@ class _File:
             self._read(self._store.img, self._store.tile_bytes, rows, buffers)
 
     def read_barcodes(self, rows: np.ndarray) -> list[str]:
+        """Read the ids of spots; arguments and errors as of `read_tiles`."""
         names = np.empty(len(rows), f"S{self._store.barcode_bytes}")
         if self._store.barcode is None:
             self._read_through_h5py(BARCODE, rows, names.reshape(-1, 1))
@@ -200,12 +200,12 @@ class _File:
 
     def _read(self, offset: int, size: int, rows: np.ndarray, buffers: list[memoryview]) -> None:
         """Read rows of ``size`` bytes; neighbours in one call."""
-        firsts = np.flatnonzero(np.diff(rows, prepend=-2) != 1).tolist()
-        positions = (offset + np.asarray(rows, np.int64) * size).tolist()
-        for first, after in zip(firsts, [*firsts[1:], len(rows)], strict=True):
-            for begin in range(first, after, _BUFFERS):
-                part = buffers[begin : min(begin + _BUFFERS, after)]
-                self._read_whole(part, positions[begin], size)
+        rows, begin = rows.tolist(), 0
+        for end in range(1, len(rows) + 1):
+            alone = end == len(rows) or rows[end] != rows[end - 1] + 1
+            if alone or end - begin == _BUFFERS:
+                self._read_whole(buffers[begin:end], offset + rows[begin] * size, size)
+                begin = end
 
     def _read_whole(self, buffers: list[memoryview], position: int, size: int) -> None:
         wanted = len(buffers) * size

@@ -4,12 +4,11 @@ The order is one perfect shuffle of the selection. It is cut among the jobs, and
 its files, so a file's content depends on the options alone.
 """
 
-import itertools
 import json
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,8 +29,8 @@ log = logging.getLogger(__name__)
 PART = "part.json"
 """What a job says of its files."""
 
-_PIECE = 256  # pairs read at a time
-_LOT = 16  # tiles that a thread encodes at a time
+_PIECE = 64  # pairs read at a time, which a thread then encodes; more do not stay in the cache
+_BUFFER = 1 << 20  # bytes written at a time: a call for every sample took twice as long
 _TRIED = 64  # pairs whose size stands for all
 
 
@@ -84,7 +83,8 @@ def write_shards(
         for number in range(plan.shards):
             part = mine[order.part_of_rank(len(mine), number, plan.shards)]
             path = folder / f"{name}-{job * plan.shards + number:06d}{options.ending}"
-            shards.append(_write_shard(path, pairs, part, options, plan, pool))
+            encoded = _samples(pairs, part, _encoder(options), pool, threads)
+            shards.append(_write_shard(path, pairs, encoded, options, plan.group))
             log.info("%s: %d pairs", path.name, len(part))
         about = {"job": job, "shards": shards, **_describe(pairs)}
         write_text(folder / PART, json.dumps(about, indent=1) + "\n")
@@ -126,38 +126,33 @@ def _plan(pairs: Pairs, options: ShardOptions, shuffled: np.ndarray) -> _Plan:
 
 
 def _write_shard(
-    path: Path,
-    pairs: Pairs,
-    part: np.ndarray,
-    options: ShardOptions,
-    plan: _Plan,
-    pool: ThreadPoolExecutor,
+    path: Path, pairs: Pairs, samples: Iterator[Sample], options: ShardOptions, group: int
 ) -> dict[str, Any]:
     """Write one file; return what the index says of it."""
-    with open(path, "wb") as file:
+    written = 0
+    with open(path, "wb", buffering=_BUFFER) as file:
         out = HashingFile(file)
-        writer = WRITERS[options.format](out, pairs.genes, pairs.label_names, options, plan.group)
-        with writer:
-            for sample in _samples(pairs, part, _encoder(options), pool):
+        with WRITERS[options.format](out, pairs.genes, pairs.label_names, options, group) as writer:
+            for sample in samples:
                 writer.add(sample)
+                written += 1
     return {
         "path": path.name,
-        "pairs": len(part),
+        "pairs": written,
         "bytes": path.stat().st_size,
         "sha256": out.digest.hexdigest(),
     }
 
 
 def _samples(
-    pairs: Pairs, part: np.ndarray, encode: Callable, pool: ThreadPoolExecutor
+    pairs: Pairs, part: np.ndarray, encode: Callable, pool: ThreadPoolExecutor, threads: int
 ) -> Iterator[Sample]:
-    """Give the samples in their order; while one piece is written, the next is encoded."""
-
-    def encode_some(tiles: np.ndarray) -> list[bytes]:
-        return [encode(tile) for tile in tiles]
-
-    # fresh memory for every piece would cost more than reading it; two are in use at a time
-    tiles_of = deque(np.empty((_PIECE, pairs.size, pairs.size, 3), np.uint8) for _ in range(2))
+    """Give the samples in their order; while one piece is written, the next ones are encoded."""
+    ahead = threads + 1
+    # fresh memory for every piece would cost more than reading it
+    tiles_of = deque(
+        np.empty((_PIECE, pairs.size, pairs.size, 3), np.uint8) for _ in range(ahead + 1)
+    )
 
     def allocate(shape: tuple[int, ...], dtype: type) -> np.ndarray:
         if len(shape) != 4:
@@ -165,20 +160,21 @@ def _samples(
         tiles_of.rotate()
         return tiles_of[0][: shape[0]]
 
-    begun: deque[tuple[dict, Iterator[list[bytes]]]] = deque()
+    def encode_all(tiles: np.ndarray) -> list[bytes]:
+        return [encode(tile) for tile in tiles]
+
+    begun: deque[tuple[dict, Future[list[bytes]]]] = deque()
     for begin in range(0, len(part), _PIECE):
         batch = pairs.read(part[begin : begin + _PIECE], allocate)
-        tiles = batch.pop("tile").transpose(0, 2, 3, 1)
-        lots = [tiles[first : first + _LOT] for first in range(0, len(tiles), _LOT)]
-        begun.append((batch, pool.map(encode_some, lots)))
-        if len(begun) == 2:
+        begun.append((batch, pool.submit(encode_all, batch.pop("tile").transpose(0, 2, 3, 1))))
+        if len(begun) > ahead:
             yield from _finish(*begun.popleft())
     for piece in begun:
         yield from _finish(*piece)
 
 
-def _finish(batch: dict[str, Any], encoded: Iterator[list[bytes]]) -> Iterator[Sample]:
-    for row, content in enumerate(itertools.chain.from_iterable(encoded)):
+def _finish(batch: dict[str, Any], encoded: Future[list[bytes]]) -> Iterator[Sample]:
+    for row, content in enumerate(encoded.result()):
         yield Sample(content, {key: values[row] for key, values in batch.items()})
 
 
