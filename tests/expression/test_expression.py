@@ -18,6 +18,7 @@ from st1k4m.expression import count_expression as step
 from st1k4m.expression import mitochondria, variable_genes
 from st1k4m.expression.count_expression import count_expression, subset_expression
 from st1k4m.expression.mitochondria import find_mitochondrial
+from st1k4m.formats import expression as expression_file
 
 OPTIONS = DEFAULTS["expression"]
 
@@ -137,7 +138,7 @@ def test_x_qc_and_variable_genes_are_those_of_scanpy(run, options):
 
 def test_more_spots_than_a_block_of_x(run, monkeypatch):
     monkeypatch.setattr(step, "SPOTS", 7)
-    monkeypatch.setattr(step, "CHUNK", 1000)
+    monkeypatch.setattr(expression_file, "CHUNK", 1000)
     assert_is_what_scanpy_makes(read(run(random_counts())))
 
 
