@@ -80,6 +80,13 @@ def test_tile_store(tmp_path, compression, keep):
             np.testing.assert_array_equal(file["img"][:], tiles[kept])
             store = tile_store.TileStore(path)
             np.testing.assert_array_equal([store[row] for row in range(len(store))], tiles[kept])
+            for rows in ([0, 1, 2], [2, 0, -1, 0], [], np.array([1])):
+                np.testing.assert_array_equal(
+                    store.read(rows), tiles[kept][np.array(rows, int)], strict=True
+                )
+            for rows in ([5], [-6], [0.0], 1):
+                with pytest.raises(IndexError):
+                    store.read(rows)
 
 
 def test_features(tmp_path):

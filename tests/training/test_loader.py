@@ -84,6 +84,22 @@ def test_epochs_differ_and_come_again(pairs):
     assert indices(pairs.loader(batch_size=16, seed=2)) != epochs[0]
 
 
+def test_set_epoch_keeps_the_place_of_a_loaded_state(pairs):
+    whole = indices(pairs.loader(batch_size=16, seed=1))
+    stopped = pairs.loader(batch_size=16, seed=1)
+    batches = iter(stopped)
+    for _ in range(3):
+        next(batches)
+    state = stopped.state_dict()
+    resumed = pairs.loader(batch_size=16, seed=1)
+    resumed.load_state_dict(state)
+    resumed.set_epoch(0)  # as the usual loop over epochs does
+    assert resumed.state_dict() == state
+    assert indices(resumed) == whole[3:]
+    stopped.set_epoch(0)  # an iteration that was only broken off begins again
+    assert indices(stopped) == whole
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_are_what_pairs_gives(pairs, workers):
     loader = pairs.loader(batch_size=16, workers=workers)

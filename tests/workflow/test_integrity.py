@@ -281,7 +281,7 @@ def test_closing_lines_are_of_this_run(sound_run, workdir):
         [*words_of(sound_run, workdir), "--until", "cut_tiles", "--forcerun", "cut_tiles"]
     )
     assert done.returncode == 0, done.stdout
-    assert "Slides: 0 done, 0 failed, 0 excluded, 0 not selected, 2 not built whole." in done.stdout
+    assert "Slides: 0 done, 0 failed, 0 excluded, 0 not selected, 2 not finished." in done.stdout
 
 
 @pytest.mark.parametrize(

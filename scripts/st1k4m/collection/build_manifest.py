@@ -173,7 +173,7 @@ def describe(
     counts[codes.FAILED] = f"{len(wrong)} failed"
     if unfinished:
         counts[codes.FAILED] += f" ({unfinished} of them not finished)" if failed else ""
-        counts |= {} if failed else {"unfinished": f"{unfinished} not built whole"}
+        counts |= {} if failed else {"unfinished": f"{unfinished} not finished"}
     if failed and len(wrong) > unfinished:
         lines.append(f"To continue without failed slides, add --configfile {results}/failed.yaml")
     if leftovers:
@@ -182,7 +182,9 @@ def describe(
             f"{leftovers[0]}. snakemake remove_leftovers lists and removes them."
         )
     lines.append(f"Slides: {', '.join(counts.values())}.")
-    lines.append(f"Look at {results}/report/index.html or {results}/manifest.tsv.")
+    pages = [Path(results, name) for name in ("report/index.html", "manifest.tsv")]
+    if found := [str(page) for page in pages if page.exists()]:  # not after `describe` alone
+        lines.append(f"Look at {' or '.join(found)}.")
     return "\n".join(lines)
 
 

@@ -9,8 +9,9 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -149,10 +150,46 @@ class TileStore:
         """Return tile ``index``, ``(h, w, 3)`` uint8 RGB."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"tile {index} of {len(self)}")
+        tile: np.ndarray = self._open()[index]
+        return tile
+
+    def read(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Read several tiles, in the order of the file and each once.
+
+        Parameters
+        ----------
+        indices
+            ``(n,)`` whole numbers, in any order; negative ones count from the end.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(n, h, w, 3)`` uint8 RGB, in the order of ``indices``.
+
+        Raises
+        ------
+        IndexError
+            An index is not a whole number, or the store has no such tile.
+        """
+        asked = np.asarray(indices)
+        if asked.ndim != 1 or (len(asked) and asked.dtype.kind not in "iu"):
+            raise IndexError("tiles are read by a list of whole numbers")
+        asked = asked.astype(np.int64)
+        if wrong := asked[(asked < -len(self)) | (asked >= len(self))].tolist():
+            raise IndexError(f"tile {wrong[0]} of {len(self)}")
+        rows, place = np.unique(asked % max(len(self), 1), return_inverse=True)
+        stored = self._open()
+        tiles = np.empty((len(rows), *stored.shape[1:]), np.uint8)
+        edges = [0, *(np.flatnonzero(np.diff(rows) > 1) + 1).tolist(), len(rows)]
+        for begin, end in pairwise(edges):  # neighbours in one piece
+            if end > begin:
+                tiles[begin:end] = stored[rows[begin] : rows[end - 1] + 1]
+        return tiles if np.array_equal(rows, asked) else tiles[place]
+
+    def _open(self) -> h5py.Dataset:
         if self._opened is None or self._opened[0] != os.getpid():
             self._opened = (os.getpid(), h5py.File(self.path)[IMG])
-        tile: np.ndarray = self._opened[1][index]
-        return tile
+        return self._opened[1]
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_opened": None}

@@ -129,8 +129,14 @@ class Loader:
             self.set_epoch(self.epoch + 1)
 
     def set_epoch(self, epoch: int) -> None:
-        """Let the next iteration read this epoch, from its start."""
-        self.epoch, self._batch, self._start = epoch, 0, 0
+        """Let the next iteration read this epoch, from its start.
+
+        If a loaded state is within this epoch, the iteration continues where the state ended: a
+        training loop calls ``set_epoch`` at the start of each epoch, after a resumed one too.
+        """
+        if epoch != self.epoch:
+            self.epoch, self._start = epoch, 0
+        self._batch = self._start
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the loader is, in plain values: after the last batch it gave.
