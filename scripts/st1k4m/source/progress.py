@@ -51,7 +51,10 @@ class Progress:
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def watch(self, slide: str, kind: str) -> Callable[[int, int], None]:
-        """Make what `transfer.download` tells of its pieces."""
+        """Return what `transfer.download` calls after each piece.
+
+        It takes the bytes of the piece (0 at the end) and the bytes that are here by then.
+        """
         self._append(slide, kind, 0, 0, 0)
         begin, moved = time.time(), 0
 
