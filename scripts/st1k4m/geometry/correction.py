@@ -32,7 +32,7 @@ class Correction:
     def apply(
         self, x: np.ndarray, y: np.ndarray, size: tuple[int, int]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return corrected centres, ``(n,)`` float64, in pixels as ``size`` (width, height)."""
+        """Return corrected centres, ``(n,)`` float64 pixels; ``size`` is the image's, in pixels."""
         if self.swap:
             x, y = y, x
         x, y = x * self.scale, y * self.scale

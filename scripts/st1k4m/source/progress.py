@@ -53,7 +53,10 @@ class Progress:
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def watch(self, slide: str, kind: str) -> Callable[[int, int], None]:
-        """Return the callback that `transfer.download` calls after each piece of a file."""
+        """Return the callback that `transfer.download` calls after each piece of a file.
+
+        Its arguments are the bytes of the piece (0 at the end) and the bytes downloaded so far.
+        """
         self._append(slide, kind, 0, 0, 0)
         begin, moved = time.time(), 0
 
