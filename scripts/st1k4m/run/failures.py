@@ -3,6 +3,7 @@
 import errno
 import json
 import logging
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -85,8 +86,10 @@ def remove_stale_products(step: str, slide: str) -> None:
     """
     for stale in (step, *STALE_AFTER[step]):
         for product in PRODUCTS[stale]:
-            ensure_run_is_on()
-            remove(product.format(slide=slide))
+            path = product.format(slide=slide)
+            if os.path.lexists(path):
+                ensure_run_is_on()
+                remove(path)
 
 
 def forget_failures(step: str, slide: str) -> None:
