@@ -328,7 +328,6 @@ def _describe(table: "AnnData", options: ExpressionOptions) -> None:
         of_mitochondria = [name for name in table.obs if name.endswith(f"_{MITO}")]
         table.obs[of_mitochondria] = np.nan
     totals = table.obs[TOTAL_COUNTS].to_numpy()
-    options = table.uns[OPTIONS]
     variable = find_variable_genes(
         counts,
         table.var[TOTAL_COUNTS].to_numpy(),

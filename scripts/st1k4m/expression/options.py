@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-COMPRESSIONS = ("none", "lzf", "gzip")
+from st1k4m.formats.expression import COMPRESSIONS
 
 
 @dataclass(frozen=True)
