@@ -91,7 +91,7 @@ def _read_header(path: Path) -> tuple[list[str], int]:
     """Return fields and number of the first line, and refuse a file that lacks a column."""
     hint = "fetch or export the coordinate file again"
     try:
-        refuse_other_text(path, slide_of(path))
+        refuse_other_text(path, slide_of(path, "coord"))
         line, header = next(((line, fields) for line, fields in _lines(path) if fields), (0, []))
     except FileNotFoundError as error:
         raise SlideError(slide_of(path, "coord"), f"{path} does not exist", hint) from error
