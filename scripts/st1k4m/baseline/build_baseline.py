@@ -23,10 +23,10 @@ COLUMNS = ("encoder", "protocol", "metric", "tissue", "value", "low", "high", "g
 ALL = "all"
 #: Comments at the head of the table.
 HEAD = (
-    "value, and its interval from low to high, over so many groups; empty where not defined.",
+    "value, its interval from low to high, and the number of groups; empty if not defined.",
     "hest, authors: mean and deviation over folds, seeds or slides, as these recipes state.",
     "others: 95 % bootstrap interval over patients or studies.",
-    "gap: what the published recipe's value exceeds this one by.",
+    "gap: the value of the published recipe minus this value.",
 )
 
 

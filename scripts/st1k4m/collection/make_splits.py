@@ -234,8 +234,8 @@ def _guarantee(options: SplitOptions) -> str:
     kept = LEVELS[options.by]
     if not kept:
         return (
-            "No guarantee: slides are split one by one, so sections of one block, slides of one "
-            "patient and even one section published twice can be in different parts."
+            "No guarantee: each slide is placed by itself. Sections of one block, slides of one "
+            "patient, and even one section published twice can be in different parts."
         )
     return (
         f"Guarantee: no two slides that are {' or '.join(kept)} with a confidence of "
@@ -251,10 +251,10 @@ def _describe_unknown(rows: Mapping[str, Mapping[str, str]], by: str) -> list[st
         if not unknown:
             continue
         follow = (
-            "slides without one stay together, for they may be of one study; a row in a table of "
-            "relations can name it"
+            "these slides stay together, because they may be of one study; a row in a table of "
+            "relations can name their study"
             if column == "study"
-            else "such a slide stays with all of its study from which nothing known divides it"
+            else "such a slide stays with the slides of its study, unless known facts separate them"
         )
         lines.append(f"Unknown {column} in {unknown} of {len(rows)} slides: {follow}.")
     return lines
@@ -273,7 +273,7 @@ def _describe_sizes(names, sizes, label, parts, options, held_groups) -> list[st
         size = sum(value for value, _ in inside)
         line = (
             f"Part {part}: {size:.0f} {options.size} in {len(inside)} groups; "
-            f"{share * total:.1f} were wanted."
+            f"the target is {share * total:.1f}."
         )
         if total and abs(size - share * total) > UNEVEN * total:
             largest = max(inside, default=(0, ""))
@@ -306,7 +306,7 @@ def _describe_strata(strata, keys, names, label, parts, options, held_groups) ->
                 rare.append(f"{value or 'unknown'} ({len(inside)} in {where})")
         if rare:
             lines.append(
-                f"Not in every part, because they come from fewer groups than there are parts, "
+                f"Not in every part, because they are in fewer groups than there are parts, "
                 f"{column} (groups in parts): {'; '.join(rare)}."
             )
     return lines

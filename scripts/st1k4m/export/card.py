@@ -144,7 +144,7 @@ def _totals(contents: Contents) -> str:
         for kind in ("tech", "species", "tissue")
         for value, count in contents.summary["found"][kind].items()
     ]
-    return "## What it holds\n\n" + _table(("", "value", "slides", "pairs"), rows)
+    return "## Contents\n\n" + _table(("", "value", "slides", "pairs"), rows)
 
 
 def _splits(contents: Contents) -> str:
@@ -182,7 +182,7 @@ def _shards(contents: Contents) -> str:
         (shards.name, str(len(shards.paths)), ", ".join(shards.columns))
         for shards in contents.shards
     ]
-    text = "## Shards\n\n" + _table(("set", "shards", "a sample holds"), rows)
+    text = "## Shards\n\n" + _table(("set", "shards", "in a sample"), rows)
     if any(shards.ending == ".tar" for shards in contents.shards):
         text += (
             "\n\nTars are WebDataset: "

@@ -50,14 +50,14 @@ SLIDE_FIELDS = {
     "species": (TEXT, "As in the meta table."),
     "tissue": (TEXT, "As in the meta table."),
     "study": (TEXT, "The study that published the slide."),
-    "patient": (TEXT, "Whom the slide is from; empty if unknown."),
-    "patient_source": (TEXT, "How that is known."),
+    "patient": (TEXT, "The patient or animal of the slide; empty if unknown."),
+    "patient_source": (TEXT, "Evidence for the patient."),
     "block": (TEXT, "Piece of tissue the section was cut from; empty if unknown."),
     "section": (TEXT, "The section; slides of one section share it."),
     "spots": (INTEGER, "Spots."),
     "genes": (INTEGER, "Genes."),
     "um_per_px": (NUMBER, "Micrometres per pixel of the image."),
-    "tier": (TEXT, "How far the resolution of the image goes."),
+    "tier": (TEXT, "Class of the resolution of the image."),
     "flags": (TEXT, "What is unusual about the slide, separated by commas."),
 }
 """Columns of ``slides.tsv``."""
@@ -297,7 +297,7 @@ def _slides(table: Table) -> dict:
         _field("slides", name, *SLIDE_FIELDS.get(name, (TEXT, name)), source | {"column": name})
         for name in table.columns
     ]
-    return _record_set("slides", "One row a slide.", fields, key="slide")
+    return _record_set("slides", "One row per slide.", fields, key="slide")
 
 
 def _studies(contents: Contents) -> dict:
@@ -324,7 +324,7 @@ def _studies(contents: Contents) -> dict:
         }
         for study in contents.studies
     ]
-    return _inline("studies", "One row a study: cite those you use.", fields, rows, key="study")
+    return _inline("studies", "One row per study; cite the studies that you use.", fields, rows, key="study")
 
 
 def _pairs() -> dict:

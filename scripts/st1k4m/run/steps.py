@@ -162,6 +162,7 @@ _COLLECTION = (
         "make_splits",
         {"split": "results/collection/splits/{split}.tsv"},
         ("relate_slides",),
+        revision=2,
     ),
     Step(
         "choose_panel",
@@ -210,6 +211,7 @@ _TRAINING = (
             "choose_panel",
             "index_shards",
         ),
+        revision=2,
         optional=True,
     ),
 )
@@ -261,6 +263,7 @@ _BASELINE = (
             "numbers": "results/baseline/{baseline}.json",
         },
         ("fit_ridge", "probe_labels", "score_clusters", "train_contrastive"),
+        revision=2,
         optional=True,
     ),
     Step(
