@@ -283,7 +283,7 @@ REPLACED = {
     ),
     "other tiles": (
         "tiles/B_1.h5", Made("cut_tiles", REVISIONS["cut_tiles"], {"diameter": 3}),
-        r"B_1: .*anndata/B_1\.h5ad was made from another .*tiles/B_1\.h5 than the one that is here",
+        r"B_1: .*anndata/B_1\.h5ad was made from another .*tiles/B_1\.h5 than the current one",
     ),
     "older panel": (
         "collection/panels/some.h5ad", Made("choose_panel", 0),
@@ -309,7 +309,7 @@ def test_files_of_another_version_or_run_are_refused_at_once(changeable, replace
 def test_a_file_that_does_not_say_what_made_it_is_refused(changeable, path):
     with h5py.File(changeable / path, "r+") as file:
         del file.attrs["made"]
-    with pytest.raises(SlideError, match=rf"B_1: .*{path} does not say that \w+ made it"):
+    with pytest.raises(SlideError, match=rf"B_1: .*{path} does not state that \w+ made it"):
         Collection(changeable).pairs(panel="some", size=16)
 
 

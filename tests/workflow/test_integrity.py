@@ -295,7 +295,7 @@ def test_a_truncated_product_is_named_removed_and_made_again(sound_run, workdir,
     words = words_of(sound_run, workdir)
     first = runs.run([*words, "--forcerun", "build_anndata"])
     assert first.returncode != 0
-    assert f"damaged, for it cannot be opened: {product}" in first.stdout
+    assert f"damaged, because it cannot be opened: {product}" in first.stdout
     assert not path.exists()
     again = runs.run(words)
     assert again.returncode == 0, again.stdout
