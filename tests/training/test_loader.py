@@ -365,7 +365,7 @@ def test_a_state_of_another_loader(pairs, collection_folder):
     fewer = Collection(collection_folder.folder).pairs("parts", "train", "some")
     with pytest.raises(ValueError, match="saved with pairs"):
         fewer.loader(batch_size=16).load_state_dict(state)
-    with pytest.raises(ValueError, match="not the state of a loader: it has no epoch"):
+    with pytest.raises(ValueError, match="not the state of a loader: it lacks epoch"):
         pairs.loader().load_state_dict({"model": 1})
 
 

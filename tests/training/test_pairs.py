@@ -174,12 +174,12 @@ def test_a_transform_is_called_on_every_tile(collection):
 
 
 WRONG = {
-    "split": ({"split": "studies"}, "no split 'studies'; there is folds, parts"),
+    "split": ({"split": "studies"}, "no split 'studies'; known are folds, parts"),
     "part": ({"split": "parts", "part": "trian"}, "has no part 'trian'; it has test, train, val"),
     "no part": ({"split": "parts"}, "split parts needs a part; it has test, train, val, void"),
-    "no split": ({"part": "train"}, "part 'train' is of no split; there is folds, parts"),
-    "panel": ({"panel": "sone"}, "no panel 'sone'; there is some"),
-    "slide": ({"slides": "A_3"}, "no slide 'A_3'; there is A_1, A_2.x.y, B_1"),
+    "no split": ({"part": "train"}, "part 'train' needs a split; known are folds, parts"),
+    "panel": ({"panel": "sone"}, "no panel 'sone'; known are some"),
+    "slide": ({"slides": "A_3"}, "no slide 'A_3'; known are A_1, A_2.x.y, B_1"),
     "size": ({"panel": "some", "size": "big"}, "size must be a whole number of pixels or None"),
     "size 0": ({"panel": "some", "size": 0}, "not 0"),
     "no size": ({"panel": "some"}, "tiles have 2 sizes: 16 px .A_1., 24 px .B_1.; give size"),
@@ -190,7 +190,7 @@ WRONG = {
         {"panel": "some", "target": "log"},
         "target must be 'log1p', 'counts', 'both', None",
     ),
-    "over": ({"slides": "A_1", "over": "panel"}, "over='panel' needs a panel; there is some"),
+    "over": ({"slides": "A_1", "over": "panel"}, "over='panel' needs a panel; known are some"),
     "arrays": ({"panel": "some", "arrays": "jax"}, "arrays must be 'torch', 'numpy', None"),
     "open": ({"panel": "some", "size": 16, "max_open": 0}, "max_open must be at least 1"),
 }
@@ -327,7 +327,7 @@ def test_a_store_that_has_other_spots_than_its_anndata(changeable):
     adata = anndata.read_h5ad(path)
     adata[:30].copy().write_h5ad(path)
     stamp_slide(changeable, "A_1")
-    with pytest.raises(SlideError, match=r"A_1\.h5ad has 28 spots with a tile, .*A_1\.h5 37"):
+    with pytest.raises(SlideError, match=r"A_1\.h5ad has 28 spots with a tile, .*A_1\.h5 has 37"):
         Collection(changeable).pairs(slides="A_1")
 
 
@@ -347,7 +347,7 @@ def cut(path):
 
 @pytest.mark.parametrize(
     ("harm", "says"),
-    [(vanish, "No such file"), (replace, "it was replaced since"), (cut, "it was replaced since")],
+    [(vanish, "No such file"), (replace, "it was replaced after"), (cut, "it was replaced after")],
 )
 def test_a_store_that_changes_while_it_is_read(changeable, harm, says):
     pairs = Collection(changeable).pairs(panel="some", size=16, arrays="numpy")
