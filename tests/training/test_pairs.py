@@ -1,4 +1,4 @@
-"""Pairs against the arrays the collection was made from, and what is said when they cannot be."""
+"""Compare pairs with the arrays that the collection was made from, and check the errors."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ def collection(collection_folder):
 
 @pytest.fixture
 def changeable(collection_folder, tmp_path):
-    """A copy of the results that a test may break."""
+    """Return a copy of the results, which a test may damage."""
     shutil.copytree(collection_folder.folder, tmp_path / "results")
     return tmp_path / "results"
 
@@ -302,7 +302,7 @@ def test_files_of_another_version_or_run_are_refused_at_once(changeable, replace
     stamp(changeable / path, Path(path).suffix, made)
     with pytest.raises((SlideError, ValueError), match=says) as caught:
         Collection(changeable).pairs(panel="some", size=16)
-    assert len(str(caught.value).splitlines()) <= 2  # a slide's has its remedy in a second line
+    assert len(str(caught.value).splitlines()) <= 2  # a SlideError has its hint on line 2
 
 
 @pytest.mark.parametrize("path", ["tiles/B_1.h5", "anndata/B_1.h5ad"])
@@ -353,7 +353,7 @@ def test_a_store_that_changes_while_it_is_read(changeable, harm, says):
     pairs = Collection(changeable).pairs(panel="some", size=16, arrays="numpy")
     pairs[[0, 60, 109]]
     harm(changeable / "tiles/B_1.h5")
-    pairs[[0, 109]]  # the others are still there
+    pairs[[0, 109]]  # the other slides still exist
     with pytest.raises(SlideError, match=rf"B_1: .*tiles/B_1\.h5 cannot be read: {says}"):
         pairs[[0, 60, 109]]
 

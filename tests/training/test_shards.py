@@ -1,4 +1,4 @@
-"""Shards, read by tarfile, PIL, pyarrow, webdataset and datasets, against the pairs."""
+"""Compare shards, read by tarfile, PIL, pyarrow, webdataset and datasets, with the pairs."""
 
 import dataclasses
 import hashlib
@@ -37,7 +37,7 @@ def pairs(collection_folder):
 
 
 def read_tars(folder, index):
-    """Every sample of the tars, by its key: the members' contents by their endings."""
+    """Return every sample of the tars by its key: the contents of the members by suffix."""
     samples = {}
     for shard in index["shards"]:
         with tarfile.open(folder / shard["path"]) as tar:
