@@ -431,7 +431,7 @@ def remake_what_was_made_otherwise():
 
 
 def refuse_unknown_slides():
-    """Refuse a target of a slide that the catalogue does not have, in a sentence."""
+    """Raise an error for a target whose slide is not in the catalogue."""
     for target in workflow.dag_settings.targets:
         slide = slide_of_product(os.path.normpath(str(target)))
         if slide and slide not in CATALOGUE.slides:
@@ -443,7 +443,7 @@ def refuse_unknown_slides():
 
 
 def begin():
-    """Begin a run, which has the lock now: only its own jobs may put files in place."""
+    """Begin a run after Snakemake has locked the folder: only its jobs may put files in place."""
     try:
         outputs.begin_run()
         if config["refresh"] and not workflow.touch:

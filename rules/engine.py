@@ -124,10 +124,12 @@ def date_after_inputs(check_output_mtime: Callable) -> Callable:
 
 
 def keep_files_of_other_runs(remove: Callable) -> Callable:
-    """Let a process of an earlier run remove no outputs, which by now can be those of another run.
+    """Let only processes of the current run remove outputs.
 
-    Snakemake removes a job's outputs before it starts and, within a job on a cluster, if it failed.
-    Worth: cluster jobs that outlive a killed driver would remove products of the run after it.
+    Snakemake removes the outputs of a job before the job starts. A job on a cluster also removes
+    them if it failed.
+    Gain: without it, cluster jobs that continue after their driver was killed remove products of
+    the next run.
     """
     from st1k4m.run.outputs import run_is_on
 
@@ -139,10 +141,10 @@ def keep_files_of_other_runs(remove: Callable) -> Callable:
     return keep
 
 
-def say_that_no_lock_can_be_had(lock: Callable) -> Callable:
-    """Say in a sentence that the working directory cannot be locked, where the disk is full.
+def explain_a_failed_lock(lock: Callable) -> Callable:
+    """Report with one sentence that the working directory cannot be locked, as on a full disk.
 
-    Worth: without it a full disk ends in a traceback.
+    Gain: without it, a full disk ends the run with a traceback.
     """
 
     @functools.wraps(lock)
@@ -255,14 +257,14 @@ SEAMS = (
         without="a cluster job that ends after its run removes products of a later run",
     ),
     Seam(
-        # the first is Snakemake 9.27's
+        # Snakemake 9.27 has PersistenceBase, 9.14 has Persistence
         owner=getattr(snakemake.persistence, "PersistenceBase", None)
         or snakemake.persistence.Persistence,
         name="lock",
         parameters=("self",),
         uses=(),
-        replace=say_that_no_lock_can_be_had,
-        without="a full disk ends in a traceback",
+        replace=explain_a_failed_lock,
+        without="a full disk ends the run with a traceback",
     ),
 )
 
@@ -297,7 +299,7 @@ def adapt(seams: tuple[Seam, ...] = SEAMS, say: Callable[[str], None] = logger.w
 
 
 def force(workflow: Any, paths: set[str], say: Callable[[str], None]) -> None:
-    """Let this run make some files again, as ``--forcerun`` does."""
+    """Make this run build some files again, as ``--forcerun`` does."""
 
     def add():
         workflow.dag_settings.forcerun = frozenset(workflow.dag_settings.forcerun) | paths
@@ -314,7 +316,7 @@ def before_jobs_are_chosen(workflow: Any, act: Callable[[], None]) -> bool:
     Returns
     -------
     bool
-        Whether this Snakemake lets us: else ``act`` is never called.
+        Whether this version of Snakemake allows it. If not, ``act`` is never called.
     """
     prepare = getattr(workflow, "_prepare_dag", None)
     if prepare is None:
@@ -330,7 +332,7 @@ def before_jobs_are_chosen(workflow: Any, act: Callable[[], None]) -> bool:
 
 
 LISTED = 10
-"""Largest number of files of a job that are listed in full; of more, the first three are."""
+"""Largest number of files of a job that are all listed; of more files, the first three are."""
 
 
 def shorten_lists(record: logging.LogRecord) -> bool:

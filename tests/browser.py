@@ -1,4 +1,4 @@
-"""A headless Chromium that opens files and talks to nobody."""
+"""A headless Chromium that opens local files and has no network."""
 
 import contextlib
 import shutil
@@ -20,13 +20,13 @@ LAPTOP, PHONE = (1366, 768), (390, 844)
 
 
 def find():
-    """Paths of Chromium and its driver; None for what is not installed."""
+    """Return the paths of Chromium and its driver; None if it is not installed."""
     return shutil.which("chromium"), shutil.which("chromedriver")
 
 
 @contextlib.contextmanager
 def opened(size=LAPTOP):
-    """Start the browser with a profile of its own, at a window size; its driver."""
+    """Start the browser with a new profile and a window size; return its driver."""
     from selenium import webdriver
 
     binary, driver = find()

@@ -1,4 +1,4 @@
-"""Data for tests: generated slides and datasets, the real slides where they are, whole runs."""
+"""Data for tests: generated slides and datasets, the folder of real slides, finished runs."""
 
 import json
 from dataclasses import dataclass
@@ -12,7 +12,10 @@ from st1k4m.demo import dataset as demo
 
 @pytest.fixture
 def make_slide(tmp_path):
-    """Make one slide below ``tmp_path/dataset``; arguments of ``demo.make_slide``; the meta row."""
+    """Return a function that makes a slide below ``tmp_path/dataset`` and returns its meta row.
+
+    Its arguments are those of ``demo.make_slide``.
+    """
 
     def make(slide="Demo_Visium", **arguments):
         return demo.make_slide(tmp_path / "dataset", slide, **arguments)
@@ -22,7 +25,10 @@ def make_slide(tmp_path):
 
 @pytest.fixture
 def make_dataset(tmp_path):
-    """Make a dataset of slides (a list of arguments of ``demo.make_slide``); its folder."""
+    """Return a function that makes a dataset and returns its folder.
+
+    Its argument is a list of arguments of ``demo.make_slide``, one per slide.
+    """
 
     def make(slides=({"slide": "Demo_A"}, {"slide": "Demo_B", "seed": 1}), folder="dataset"):
         demo.make_dataset(tmp_path / folder, [dict(arguments) for arguments in slides])
@@ -33,7 +39,7 @@ def make_dataset(tmp_path):
 
 @pytest.fixture(scope="session")
 def demo_folder(tmp_path_factory):
-    """The demo's dataset, shared by all tests: read only."""
+    """Return the folder of the demo's dataset, shared by all tests: read only."""
     folder = tmp_path_factory.mktemp("demo")
     demo.make_demo(folder)
     return folder
@@ -41,7 +47,7 @@ def demo_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def real_slides():
-    """The folder of real slides in the dataset's layout: read only."""
+    """Return the folder of real slides in the dataset's layout: read only."""
     folder = DATA / "stimage-1k4m"
     if not folder.is_dir():
         pytest.skip(f"no real slides at {folder}; STIMAGE_DATA can name another folder")
@@ -50,7 +56,7 @@ def real_slides():
 
 @pytest.fixture(scope="session")
 def published_meta():
-    """The meta table of all 1,149 slides as published."""
+    """Return the published meta table of all 1,149 slides."""
     path = DATA / "catalogue" / "meta_all_gene02122025.csv"
     if not path.is_file():
         pytest.skip(f"no published meta table at {path}; STIMAGE_DATA can name another folder")
@@ -59,7 +65,7 @@ def published_meta():
 
 @pytest.fixture(scope="session")
 def run_workflow():
-    """Run the workflow in a folder, with further arguments; the finished process."""
+    """Return a function that runs the workflow in a folder and returns the finished process."""
 
     def run(workdir, *arguments, cores=2):
         return runs.run(runs.command(workdir, *arguments, cores=cores))
@@ -69,7 +75,7 @@ def run_workflow():
 
 @dataclass(frozen=True)
 class SoundRun:
-    """A finished run over slides that are all well: to compare with and to copy, not to change."""
+    """A finished run without failed slides: read or copy it, do not change it."""
 
     dataset: Path
     workdir: Path
@@ -78,7 +84,7 @@ class SoundRun:
 
 @pytest.fixture(scope="session")
 def sound_run(tmp_path_factory):
-    """A clean run, on one core, over two small slides with all that a dataset has."""
+    """Return a finished run on one core over two small slides with every kind of file."""
     slides = [
         {"slide": "Sound_1.0+A", "spots": 60, "genes": 40, "um_per_px": 8.0, "unmatched": 1},
         {"slide": "Sound_ST", "tech": "ST", "spots": 60, "genes": 40, "um_per_px": 12.0}
@@ -97,9 +103,10 @@ def sound_run(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def follows_tissue():
-    """Correlate a marker of the darkest tissue with the darkness of the tiles.
+    """Return a function that correlates a marker of the darkest tissue with the tiles' darkness.
 
-    Near 1 where tiles and spots belong together; swapped axes or shifted tiles break it.
+    The correlation is near 1 if each tile shows its spot, and lower for swapped axes or shifted
+    tiles.
     """
     import numpy as np
 

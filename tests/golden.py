@@ -1,8 +1,8 @@
-"""What every step makes of a small dataset, in few words, and the record of it.
+"""Describe the products of every step for a small dataset, and record the descriptions.
 
-``tests/golden.json`` holds it with the revision that made it: the contents as they are read, not
-the files' bytes, so that other builds of the libraries agree. After a change that is meant: raise
-the step's revision, then run this file with Python, which records what the steps make now.
+``tests/golden.json`` has the descriptions and the revisions of the steps. They describe the
+contents of the files, not their bytes, which other builds of the libraries can change. After an
+intended change, raise the revision of the step, then run this file with Python to record it.
 """
 
 import base64
@@ -45,8 +45,8 @@ from st1k4m.run.steps import BASELINE, PRODUCTS, REVISIONS, SLIDE_STEPS, STALE_A
 from st1k4m.source import open_dataset  # noqa: E402
 from st1k4m.tiles import cut_tiles, pack_tiles  # noqa: E402
 
-# What an extra makes, sums of files' bytes, and the fits of baselines, which other builds of the
-# libraries round differently: tests/baseline holds them to scikit-learn.
+# Products that need an extra, checksums of files, and the fits of baselines. Other builds of the
+# libraries round the fits differently; tests/baseline compares them with scikit-learn.
 LEFT_OUT = {
     "write_spatialdata",
     "hash_products",
@@ -71,7 +71,7 @@ PATHS = {step: paths for step, paths in PRODUCTS.items() if step not in LEFT_OUT
 
 
 def run_steps():
-    """Run every step over the dataset, in the current folder."""
+    """Run every step on the dataset, in the current folder."""
     write_dataset(Path("dataset"))
     data = open_dataset.load("dataset", "resources/catalogue.tsv")
     rows = settings.read_table(REPOSITORY / "config/geometry.tsv")
@@ -167,11 +167,11 @@ def run_steps():
     )
 
 
-# -- what a file holds, in a few words that other machines say too
+# -- short descriptions of files, the same on every machine
 
 
 def describe(path):
-    """Return what a file holds, by the names of its parts."""
+    """Return a description of each part of a file, by the name of the part."""
     path = Path(path)
     if path.suffix in (".h5ad", ".h5"):
         return describe_hdf5(path)
@@ -184,7 +184,7 @@ def describe(path):
         with np.load(path) as file:
             return {name: describe_array(file[name]) for name in file.files}
     if path.suffix == ".tar":
-        with tarfile.open(path) as tar:  # the tiles themselves are those of the store
+        with tarfile.open(path) as tar:  # its tiles are those of the store
             names = tar.getnames()
             texts = [tar.extractfile(name).read() for name in names if name.endswith(".json")]
         return {"names": describe_text("\n".join(names)), "texts": describe_text(str(texts))}
@@ -194,7 +194,7 @@ def describe(path):
 
 
 def describe_hdf5(path):
-    """One part for each array; one for all attributes and one for all single values."""
+    """Describe an HDF5 file: each array is a part, all attributes and all scalars are one each."""
     parts, attributes, values = {}, [], []
 
     def add(name, item):
@@ -214,7 +214,7 @@ def describe_hdf5(path):
 
 
 def describe_array(values):
-    """Exactly, but for fractions and pixels: those by their sum, plain and with mixed weights."""
+    """Describe an array exactly; fractions and pixels by a plain and a weighted sum."""
     if values.dtype.kind == "f" or values.dtype == np.uint8:
         known = np.nan_to_num(values.astype(np.float64).ravel(), nan=-1, posinf=-2, neginf=-3)
         sums = np.abs(known).sum(), known @ np.cos(np.arange(len(known)))
@@ -224,7 +224,7 @@ def describe_array(values):
 
 
 def describe_text(text):
-    """Without versions and folders, fractions to five digits, and what is packed unpacked."""
+    """Describe a text without versions and folders, with fractions of five digits, unpacked."""
     text = re.sub(r'"versions": ?\{[^}]*\}', "", text.replace(os.getcwd(), ""))
     text = re.sub(r"-?\d+\.\d+(e-?\d+)?", lambda number: f"{float(number[0]):.5g}", text)
     return digest(re.sub(r'"eJ[\w+/]*=*"', lambda packed: unpack(packed[0]), text))
@@ -239,7 +239,7 @@ def digest(text):
 
 
 def differ(one, other):
-    """Whether two descriptions are of different contents, beyond what rounding does."""
+    """Return whether two descriptions differ by more than rounding."""
     if not (one and other and one.startswith(("float", "uint8"))):
         return one != other
     (kind, *sums), (other_kind, *other_sums) = one.rsplit(" ", 2), other.rsplit(" ", 2)
@@ -248,7 +248,7 @@ def differ(one, other):
 
 
 def make():
-    """Run all steps; by step the revision and what its products hold."""
+    """Run all steps; return by step its revision and the description of its products."""
     here = os.getcwd()
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -271,11 +271,11 @@ def make():
             os.chdir(here)
 
 
-# -- what has changed
+# -- changes
 
 
 def find_changes(golden, made):
-    """Return the parts that are not as they were, by step."""
+    """Return by step the parts whose description changed."""
     changed = {}
     for step in made:
         old, new = golden.get(step, {}).get("parts", {}), made[step]["parts"]
@@ -284,15 +284,15 @@ def find_changes(golden, made):
 
 
 def find_raised(golden):
-    """Return the steps whose revision is not the one recorded."""
+    """Return the steps whose revision differs from the recorded one."""
     return {step for step in RECORDED if golden.get(step, {}).get("revision") != RECORDED[step]}
 
 
 def led_to(step):
-    """Return the step and those before it, whose new revision makes it again as well."""
+    """Return the step and all steps before it: a new revision of any of them re-runs the step."""
     if step in ("choose_panel", "calibrate_arrays"):
         return {step, *led_to("build_anndata")}
-    if step not in STALE_AFTER:  # they follow all that is named before them
+    if step not in STALE_AFTER:  # they follow all steps that are named before them
         return set(list(RECORDED)[: list(RECORDED).index(step) + 1])
     return {step} | {earlier for earlier, later in STALE_AFTER.items() if step in later}
 

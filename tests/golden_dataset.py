@@ -1,4 +1,4 @@
-"""A dataset of whole numbers alone: the same on every machine, whatever its libraries."""
+"""A dataset made from whole numbers only: it is the same on every machine."""
 
 import cv2
 import numpy as np
@@ -7,7 +7,7 @@ SLIDES = {"Golden_ST": "ST", "Golden_1.0+V": "Visium"}
 
 
 def write_dataset(folder):
-    """Write two slides; what they show is of no matter."""
+    """Write two slides, whose content has no meaning."""
     lines = ["slide,tech,species,tissue,pmid,involve_cancer,title,spot_num,gene_num"]
     for name, tech in SLIDES.items():
         write_slide(folder / tech, name, tech)
@@ -22,7 +22,7 @@ def write_dataset(folder):
 
 
 def write_slide(folder, name, tech):
-    """Twelve columns by ten rows of spots, 40 pixels apart, over blocks of colour."""
+    """Write a slide: 12 columns by 10 rows of spots, 40 pixels apart, over coloured blocks."""
     genes = [*(f"GENE{n}" for n in range(26)), "MT-CO1", "MT-ND1", "SAME", "SAME"]
     counts, coord = [",".join(["", *genes])], [",yaxis,xaxis,r"]
     for n in range(120):

@@ -1,4 +1,4 @@
-"""A hub on the loopback interface that speaks the client's protocol, with faults on demand."""
+"""A hub on the loopback interface with the protocol of the client, and with faults."""
 
 import hashlib
 import json
@@ -16,12 +16,12 @@ REPO = "someone/slides"
 
 @dataclass
 class Fault:
-    """What a GET of a file gets instead of its bytes.
+    """A fault: the answer to a GET of a file instead of its bytes.
 
-    ``cut``: the connection ends after so many bytes of the body. ``wrong``: other bytes, of the
-    right length. ``status``: this answer, with Retry-After if ``retry_after`` is given. ``stall``:
-    the body stops after ``cut`` bytes and the connection stays open for so many seconds. ``slow``:
-    so many seconds between pieces of 64 kB.
+    ``cut``: the connection ends after this number of bytes of the body. ``wrong``: other bytes, of
+    the right length. ``status``: this status code, with Retry-After if ``retry_after`` is given.
+    ``stall``: the body stops after ``cut`` bytes and the connection stays open for this number of
+    seconds. ``slow``: seconds between pieces of 64 kB.
     """
 
     cut: int | None = None
@@ -55,12 +55,12 @@ class LoopbackHub:
     Attributes
     ----------
     endpoint
-        For ``HF_ENDPOINT``.
+        Value for ``HF_ENDPOINT``.
     faults
-        Path within the dataset -> faults; each GET takes the next, the last one stays if it is
-        followed by ``...``. ``tree`` is the listing.
+        By path within the dataset: faults. Each GET takes the next fault; the last one is repeated
+        if ``...`` follows it. The path ``tree`` is the listing.
     served
-        Path within the dataset -> bytes of bodies sent.
+        By path within the dataset: number of body bytes sent.
     requests
         All requests, as ``METHOD path``.
     """
@@ -85,7 +85,7 @@ class LoopbackHub:
         self.server.server_close()
 
     def commit(self, folder, branch: str = "main") -> str:
-        """Make the files below ``folder`` the newest commit of a branch; its hash."""
+        """Make the files below ``folder`` the newest commit of a branch; return its hash."""
         files = {}
         for path in sorted(Path(folder).rglob("*")):
             if path.is_file():
@@ -233,7 +233,7 @@ def _handler(hub: LoopbackHub):
                     time.sleep(fault.stall)
                     self.close_connection = True
                     self.connection.shutdown(2)
-            except OSError:  # the client has gone
+            except OSError:  # the client has closed the connection
                 self.close_connection = True
 
         def _refuse(self, status, code, headers=()):

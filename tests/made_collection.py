@@ -1,4 +1,4 @@
-"""A collection made by anndata, pandas and h5py, to the contract of DESIGN.md."""
+"""A collection written with anndata, pandas and h5py, with the contents that DESIGN.md defines."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ TARGET = 50.0
 
 @dataclass
 class Made:
-    """What a made collection holds, kept apart from its files."""
+    """Contents of a made collection, as arrays that do not come from its files."""
 
     folder: Path
     tiles: dict[str, np.ndarray] = field(default_factory=dict)
@@ -94,7 +94,7 @@ def write_store(path, pixels, names, compressed=False):
 
 
 def write_tables(made, slides, splits, panel, stacked, *, measured=None, dense=False):
-    """Write what is over all slides."""
+    """Write the tables and panels over all slides."""
     folder = made.folder / "collection"
     (folder / "splits").mkdir(parents=True, exist_ok=True)
     (folder / "panels").mkdir(exist_ok=True)
@@ -134,7 +134,7 @@ SLIDES = {"A_1": (37, 16), "A_2.x+y": (20, 16), "B_1": (50, 24), "C_1": (3, 16),
 
 
 def make_collection(folder):
-    """Five slides of three studies; tiles of 16 and 24 px; one store compressed, one empty."""
+    """Make five slides of three studies; tiles of 16 and 24 px; one store compressed, one empty."""
     made = Made(folder)
     rng = np.random.default_rng(0)
     genes = [f"GENE{i}" for i in range(30)]

@@ -1,4 +1,4 @@
-"""A made-up section, and folders of it as Space Ranger 1 to 4 and ST pipelines leave them."""
+"""A generated section, written in the layouts of Space Ranger 1 to 4 and of ST pipelines."""
 
 import gzip
 import io
@@ -22,7 +22,7 @@ COLUMNS += ["pxl_row_in_fullres", "pxl_col_in_fullres"]
 
 @dataclass
 class Section:
-    """A section: the whole array in full-resolution pixels, counts of the spots in tissue."""
+    """A section: positions of the whole array in full-resolution pixels, counts in tissue."""
 
     positions: pd.DataFrame
     counts: sparse.csr_matrix
@@ -34,7 +34,7 @@ class Section:
     factors: dict[str, float]
 
     def raw(self):
-        """Return counts and barcodes of the whole array; spots beside the tissue have a few."""
+        """Return counts and barcodes of the whole array; spots outside tissue have few counts."""
         order = {barcode: row for row, barcode in enumerate(self.barcodes)}
         rows = [order.get(barcode, -1) for barcode in self.positions["barcode"]]
         beside = sparse.random(len(rows), len(self.genes), 0.1, "csr", random_state=1)
@@ -44,7 +44,7 @@ class Section:
 
 
 def make_section(hd=False, seed=0, antibodies=0, bin_um=8):
-    """Make a section on a 16 x 12 array: 2.0 um a pixel, or for VisiumHD 0.5."""
+    """Make a section on a 16 x 12 array: 2.0 um per pixel, or 0.5 for VisiumHD."""
     rng = np.random.default_rng(seed)
     rows, cols = np.mgrid[0:16, 0:12] + 3
     rows, cols = rows.ravel(), cols.ravel()
@@ -124,7 +124,7 @@ def write_mtx(folder, stem, counts, barcodes, section, zipped, legacy):
 
 
 def write(path, content, zipped=False):
-    """Write a file, gzipped under a name that says so."""
+    """Write a file; compress it if its name ends with .gz."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if zipped:
@@ -160,8 +160,8 @@ def write_outs(
 ):
     """Write an ``outs`` folder.
 
-    ``version`` 1 has positions without a header. ``flat`` puts all files side by side. ``bin_um``
-    makes it a VisiumHD ``binned_outputs``.
+    With ``version`` 1 the positions have no header. ``flat`` puts all files into one folder.
+    ``bin_um`` makes a VisiumHD ``binned_outputs``.
     """
     folder = Path(folder)
     top = folder if flat or not bin_um else folder / "binned_outputs" / f"square_{bin_um:03d}um"
@@ -200,7 +200,7 @@ def write_outs(
     for which in images:
         picture = shrink(section.image, section.factors[f"tissue_{which}_scalef"])
         write(spatial / f"{prefix}tissue_{which}_image.png", png(picture), zipped)
-    # What lies about as well and must not be taken for anything.
+    # Other files of the folder, which must be ignored.
     write(spatial / f"{prefix}aligned_fiducials.png", png(section.image[:50, :50]))
     if not flat:
         write(top / "analysis" / "clustering" / "matrix.csv", b"Barcode,Cluster\n")

@@ -1,7 +1,8 @@
-"""Slides for the tests of panels, and what scanpy makes of them when it is run as others run it.
+"""Slides for the tests of panels, and reference results of scanpy for them.
 
-Slides are AnnData files with all that a panel reads. A group is a list of (counts, genes), one a
-slide. The references are scanpy as the authors' notes and HEST-bench run it on the stacked spots.
+Slides are AnnData files with all fields that a panel reads. A group is a list of (counts, genes),
+one per slide. The references run scanpy on the stacked spots, as the authors' notes and HEST-bench
+do.
 """
 
 import numpy as np
@@ -51,7 +52,7 @@ def write_slides_table(path, slides, **columns):
 
 
 def stack(slides, names):
-    """Stack the counts of slides over these gene names, columns of one name summed; dense int32."""
+    """Stack the counts of slides over these gene names; sum repeated names; dense int32."""
     place = {name: number for number, name in enumerate(names)}
     stacked = []
     for counts, genes in slides:
@@ -64,13 +65,13 @@ def stack(slides, names):
 
 
 def intersect(slides):
-    """The names of all slides, in the order of the first."""
+    """Return the gene names that all slides have, in the order of the first slide."""
     common = set.intersection(*(set(genes) for _, genes in slides))
     return [name for name in dict.fromkeys(slides[0][1]) if name in common]
 
 
 def overlap_as_noted(slides, n, dense=False):
-    """Note 04, overlap genes: scanpy's table of the genes with a count, by name."""
+    """Return scanpy's table of the genes with a count, by name: note 04, overlap genes."""
     names = intersect(slides)
     counts = stack(slides, names)
     data = AnnData(counts if dense else sparse.csr_matrix(counts))
@@ -83,7 +84,7 @@ def overlap_as_noted(slides, n, dense=False):
 
 
 def hest_as_benchmarked(slides, n):
-    """HEST-bench: the common genes, scanpy's table, the genes that its code keeps."""
+    """Return HEST-bench's common genes, scanpy's table, and the genes that HEST-bench keeps."""
     common = None
     for counts, genes in slides:
         own = list(dict.fromkeys(genes))
@@ -101,7 +102,7 @@ def hest_as_benchmarked(slides, n):
 
 
 def residuals_as_noted(counts, genes, n):
-    """Note 04, HVG of a slide: scanpy's table by name, names that repeat summed."""
+    """Return scanpy's table by name, repeated names summed: note 04, HVG of a slide."""
     names = list(dict.fromkeys(genes))
     data = AnnData(sparse.csr_matrix(stack([(counts, genes)], names)))
     data.var_names = names
@@ -113,7 +114,7 @@ CLOSE = {"rtol": 1e-9, "atol": 1e-12}
 
 
 def check_ranked(table, reference, kept):
-    """Hold a table of a choice to scanpy's, row by row; genes exactly alike may change places."""
+    """Compare a table of chosen genes with scanpy's; equal genes may be in another order."""
     assert sorted(table["gene"]) == sorted(kept)
     for column in ("means", "dispersions", "dispersions_norm"):
         np.testing.assert_allclose(

@@ -1,4 +1,4 @@
-"""Where things are, and what is shipped with them."""
+"""Paths of the repository, and the configuration in it."""
 
 import os
 from pathlib import Path
@@ -8,8 +8,8 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCRIPTS = REPOSITORY / "scripts"  # where `import st1k4m` is found without installing it
 
-# Real slides stand beside the repository; another place can be named by STIMAGE_DATA.
+# Real slides are in a folder next to the repository, or in the folder STIMAGE_DATA.
 DATA = Path(os.environ.get("STIMAGE_DATA", REPOSITORY.parent / "shared" / "data"))
 
-# The configuration that is shipped: the defaults of every option.
+# The configuration in the repository: the defaults of all options.
 DEFAULTS = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Finished slides without a run: the products that the report is made of, of any size."""
+"""Products of finished slides, made without a run: the input of the report, of any size."""
 
 import json
 from pathlib import Path
@@ -39,7 +39,7 @@ def make_products(
     title="",
     seed=0,
 ):
-    """Write AnnData, tile store, ledger and record of one slide; what `draw_slide` takes."""
+    """Write AnnData, tile store, ledger and record of one slide: the input of `draw_slide`."""
     folder = Path(folder)
     paths = {
         "anndata": folder / f"results/anndata/{slide}.h5ad",
@@ -91,7 +91,7 @@ def make_products(
         pictures={"hires": image, "lowres": image},
     )
 
-    # as pandas and pyarrow write a ledger, of the columns that are read
+    # a ledger as pandas and pyarrow write it, with the columns that are read
     columns = {"spot": [f"{slide}_{name}" for name in names], "x": laid.x, "y": laid.y}
     columns |= {"in_coord": [True] * len(laid)}
     columns |= {"status": ["kept"] * spots + ["dropped"] * dropped}
@@ -132,7 +132,7 @@ def make_products(
 
 
 def draw(folder, slide):
-    """Draw a slide of `make_products` where the workflow does; what was written, by name."""
+    """Draw a slide of `make_products` to the workflow's paths; return the paths by name."""
     results = Path(folder) / "results"
     drawn = {
         "overlay": results / f"overlay/{slide}.jpg",
@@ -152,9 +152,9 @@ def draw(folder, slide):
 
 
 def finish(rows, failed=(), excluded=()):
-    """Make the products of all slides of the current folder: manifest, summary and report.
+    """Make manifest, summary and report of all slides in the current folder.
 
-    ``rows`` are arguments of `catalogue.Slide`; all slides but those of ``failed`` (failure
+    ``rows`` are arguments of `catalogue.Slide`. All slides except those of ``failed`` (failure
     records) and ``excluded`` must have been drawn.
     """
     slides = {row["slide"]: catalogue.Slide(**row) for row in rows}

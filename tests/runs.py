@@ -1,4 +1,4 @@
-"""Start the workflow as a user does, and interrupt it: signals, narrow disks, dying jobs."""
+"""Start the workflow as a user does, and disturb it: signals, full disks, killed jobs."""
 
 import contextlib
 import fcntl
@@ -17,13 +17,13 @@ from places import REPOSITORY
 
 INTERRUPT = Path(__file__).parent / "faults" / "interrupt"
 
-# Root passes every permission; without these two capabilities it is held to them as users are.
+# Root ignores file permissions. Without these two capabilities they apply to root too.
 AS_USER = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.getuid() == 0 else []
 
 
 @contextlib.contextmanager
 def shared_folder(tmp_path_factory, name):
-    """Give a folder that is one and the same for all workers of the session, to one at a time."""
+    """Yield a folder that all workers of the session share; one worker at a time has it."""
     base = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent
@@ -33,19 +33,19 @@ def shared_folder(tmp_path_factory, name):
 
 
 def command(workdir, *arguments, cores=2):
-    """Return the words of a run."""
+    """Return the command line of a run, as a list of words."""
     words = [sys.executable, "-m", "snakemake", "-s", REPOSITORY / "Snakefile"]
     words += ["--directory", workdir, "--cores", cores, *arguments]
     return [str(word) for word in words]
 
 
 def start(words, *, markers=None, interruptions=None, **environment):
-    """Start a process in a session of its own, its output on a pipe.
+    """Start a process in a new session, with its output on a pipe.
 
-    ``interruptions`` says what happens to which product, with ``markers`` as folder: see
-    faults/interrupt.
+    ``interruptions`` gives the interruption of each product, and ``markers`` the folder of the
+    marker files: see faults/interrupt.
     """
-    # The interpreter's own folder comes first, so that jobs find the same environment.
+    # The folder of the interpreter is first, so jobs find the same environment.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment = {**os.environ, "PATH": path, **environment}
     if interruptions:
@@ -66,13 +66,13 @@ def start(words, *, markers=None, interruptions=None, **environment):
 
 
 def _hear_signals():
-    # Ignored by all that nohup, or a script in its background, has started.
+    # Processes that nohup or a background script started ignore these signals.
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
 
 
 def finish(process, timeout=900):
-    """Wait for a process; what `subprocess.run` would return."""
+    """Wait for a process; return the same as `subprocess.run`."""
     try:
         output, _ = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
@@ -88,7 +88,7 @@ def run(words, *, timeout=900, **how):
 
 
 def shared_run(tmp_path_factory, name, *arguments):
-    """Return the working directory of a finished run, made by the first worker that asks."""
+    """Return the working directory of a finished run, which the first worker makes."""
     with shared_folder(tmp_path_factory, name) as folder:
         finished = folder.with_suffix(".finished")
         if not finished.exists():
@@ -99,7 +99,7 @@ def shared_run(tmp_path_factory, name, *arguments):
 
 
 def wait_for(path, process, timeout=120):
-    """Wait until a file is there, which a process is to make."""
+    """Wait until a process has made a file."""
     until = time.monotonic() + timeout
     while not path.exists():
         if process.poll() is not None or time.monotonic() > until:
@@ -109,7 +109,7 @@ def wait_for(path, process, timeout=120):
 
 
 def mounted(mounts, words):
-    """Return the words that run ``words`` with file systems of their own, seen by them alone.
+    """Return the words that run ``words`` with mounts that no other process sees.
 
     ``mounts`` are arguments of mount(8), one line each.
     """
@@ -118,7 +118,7 @@ def mounted(mounts, words):
 
 
 def need_mounts(folder):
-    """Skip the test where no file system can be mounted for it."""
+    """Skip the test if no file system can be mounted."""
     if not shutil.which("unshare"):
         pytest.skip("unshare(1) is not installed")
     tried = run(mounted([f"-t tmpfs -o size=64k none {folder}"], ["true"]))
@@ -127,7 +127,7 @@ def need_mounts(folder):
 
 
 def need_permissions():
-    """Skip the test where the process passes every permission and cannot give that up."""
+    """Skip the test if file permissions do not apply to the process and cannot be made to."""
     if AS_USER and (not shutil.which("setpriv") or run([*AS_USER, "true"]).returncode):
         pytest.skip("root, who passes every permission, and setpriv(1) cannot change that here")
 
@@ -153,7 +153,7 @@ def hash_products(workdir):
 def digests(workdir):
     """Return the sha256 of every file that steps hand on or users keep, by path.
 
-    But for the report's page on the run itself, which tells how long its jobs took.
+    The report's page on the run is left out, because it has the times of the jobs.
     """
     return {
         path: digest
@@ -172,5 +172,5 @@ def products_of(workdir, slides):
 
 
 def leftovers(workdir):
-    """Return what is half-written: files under the names that jobs write to."""
+    """Return the temporary files that jobs left."""
     return [path for path in digests(workdir) if path.endswith(".tmp")]

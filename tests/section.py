@@ -1,7 +1,7 @@
-"""A painted section with spots on it: what the tests of the geometry perturb.
+"""A painted section with spots on it, which the tests of the geometry perturb.
 
-The tissue has one straight and one round side and a notch, so that it looks like itself only one
-way round, and background all about. The lattices are those of ``st1k4m.demo_tissue``.
+The tissue has one straight side, one round side and a notch, so no rotation or mirror image looks
+like the original. Background surrounds it. The lattices are those of ``st1k4m.demo_tissue``.
 """
 
 import dataclasses
@@ -50,7 +50,7 @@ class Section:
         return dataclasses.replace(self, **changes)
 
     def align(self, folder: Path, *, geometry=GEOMETRY, override=None, **options):
-        """Write the files, align, and return the table as numpy columns, and the facts."""
+        """Write the files and align; return the table as numpy columns, and the facts."""
         coord, image = folder / f"{self.slide}_coord.csv", folder / f"{self.slide}.png"
         lines = [
             f"{self.slide}_{name},{y!r},{x!r},{r!r}"
@@ -77,7 +77,7 @@ def align(
     max_pixels=1e9,
     **options,
 ):
-    """Run ``align_spots`` with the options' defaults; numpy columns and facts."""
+    """Run ``align_spots`` with the default options; return numpy columns and facts."""
     out = out or Path(coord).with_name(f"{slide}.parquet")
     align_spots(
         coord,
@@ -108,8 +108,8 @@ def make_section(
 ) -> Section:
     """Paint a section and lay spots over its tissue.
 
-    ``place`` is the middle of the tissue and its half height, as shares of the image, so that it
-    can lie far to one side; ``missing`` leaves out that share of the spots at random.
+    ``place`` is the centre of the tissue and its half height, as fractions of the image; the tissue
+    can be far to one side. ``missing`` is the fraction of spots that are left out at random.
     """
     x, y, r = place
     area = np.pi * r * r * 0.7

@@ -1,8 +1,8 @@
-"""A Slurm cluster of one node on 127.0.0.1, for tests: Debian's packages, a configuration of ours.
+"""A Slurm cluster of one node on 127.0.0.1, for tests: Debian's packages, our configuration.
 
-It needs root, and /etc/slurm/slurm.conf must be free: a job step of the executor plugin forgets
-``SLURM_CONF``, so the file must be where Slurm looks by itself. It is put there as a link and taken
-away at the end. Nothing listens beyond the loopback interface.
+It needs root, and /etc/slurm/slurm.conf must not exist. A job step of the executor plugin does not
+get ``SLURM_CONF``, so the configuration must be at Slurm's default path. It is put there as a link,
+which is removed at the end. Daemons listen only on the loopback interface.
 """
 
 import ctypes
@@ -21,13 +21,13 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scance
 FOLDER = "st1k4m-slurm."
 PACKAGES = "munge slurmctld slurmd slurm-client"
 
-# The profile is patient, as suits hours of work on a shared cluster; tests and benchmarks are not.
+# The profile waits long, as on a shared cluster with jobs of hours. Tests need short waits.
 HURRY = [
     *("--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1"),
     *("--max-status-checks-per-second", "1", "--latency-wait", "10"),
 ]
 
-# Without cgroups and accounting: processes are found by their parent, memory is polled each second.
+# Without cgroups and accounting, Slurm finds processes by their parent and polls their memory.
 CONF = """
 ClusterName=st1k4m
 SlurmctldHost={host}(127.0.0.1)
@@ -62,21 +62,21 @@ PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP
 
 
 class Missing(Exception):
-    """Slurm cannot be set up here; the message says why."""
+    """Slurm cannot be set up on this machine; the message gives the reason."""
 
 
 class Slurm:
-    """A running cluster; a context manager that takes it down again.
+    """A running cluster; a context manager that stops it at the end.
 
     Parameters
     ----------
     cpus, memory_mb
-        What the node claims to have, whatever the machine has.
+        Cores and memory that the node reports; the machine may have less.
 
     Raises
     ------
     Missing
-        On entering: no root, no packages, or a Slurm of the machine's own.
+        On entering: no root, no packages, or the machine already has a Slurm.
     """
 
     def __init__(self, cpus: int = 8, memory_mb: int = 16000) -> None:
@@ -84,7 +84,7 @@ class Slurm:
 
     def __enter__(self) -> "Slurm":
         _require()
-        # Two test processes share the one place of the configuration: the second waits.
+        # Two test processes share the path of the configuration, so the second one waits.
         self._lock = open("/tmp/st1k4m-slurm.lock", "w")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         self._daemons: list[subprocess.Popen] = []
@@ -111,7 +111,7 @@ class Slurm:
 
     def _start(self) -> None:
         if SYSTEM_CONF.is_symlink():
-            SYSTEM_CONF.unlink()  # left by a run that was killed: this one holds the lock
+            SYSTEM_CONF.unlink()  # a killed run left it, because this run has the lock
         conf = self.folder / "slurm.conf"
         conf.write_text(
             CONF.format(
@@ -156,11 +156,11 @@ class Slurm:
             time.sleep(0.1)
 
     def ask(self, *command: str) -> str:
-        """Return what a Slurm command prints; empty when it fails."""
+        """Return the output of a Slurm command; empty if it fails."""
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
     def queue(self, columns: str = "%i %T") -> list[str]:
-        """Return a line per job that waits or runs."""
+        """Return one line for each job that waits or runs."""
         return self.ask("squeue", "--noheader", f"--format={columns}").splitlines()
 
 

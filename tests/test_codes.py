@@ -1,4 +1,4 @@
-"""Statuses, reasons and flags: each has a sentence, and is written in one place."""
+"""Statuses, reasons and flags: each has a sentence, and is written only in one module."""
 
 import ast
 import re
@@ -9,7 +9,7 @@ from st1k4m import codes
 
 CODES = {code for table in codes.TABLES.values() for code in table} | set(codes.SELECTIONS)
 
-# Words that mean something else too: where, and what.
+# Words that are codes but have another meaning in some module.
 OTHER_MEANINGS = {
     ("collection/build_manifest.py", "declared"): "a part of the summary",
     ("collection/build_manifest.py", "selected"): "a part of the summary",
@@ -41,14 +41,14 @@ OTHER_MEANINGS = {
 
 
 def find_literals(source):
-    """Return the codes that a module spells itself."""
+    """Return the codes that a module has as literals."""
     nodes = ast.walk(ast.parse(source))
     texts = {node.value for node in nodes if isinstance(node, ast.Constant)}
     return {text for text in texts if isinstance(text, str)} & CODES
 
 
 def list_literals():
-    """Return (file, code) for every code that the library, its scripts or the rules spell."""
+    """Return (file, code) for every literal code in the library, its scripts and the rules."""
     library = SCRIPTS / "st1k4m"
     files = [file for file in SCRIPTS.rglob("*.py") if file != library / "codes.py"]
     found = {

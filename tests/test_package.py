@@ -1,4 +1,4 @@
-"""The library as a package: what importing it costs, and that a wheel of it is whole."""
+"""The library as a package: importing it loads few modules, and its wheel is complete."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from places import REPOSITORY, SCRIPTS
 
 
 def run_python(python, code, *, cwd, **environment):
-    """Run code in an interpreter; what it printed."""
+    """Run code in an interpreter; return its output."""
     clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
         [python, "-c", code], cwd=cwd, env=clean | environment, capture_output=True, text=True
@@ -65,9 +65,9 @@ def test_version_is_stated_once_and_repeated_by_the_citation_alone():
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """An environment with the wheel and, by their path alone, the packages that it needs."""
+    """Return an environment with the wheel; the packages that it needs are found by their path."""
     folder = tmp_path_factory.mktemp("installed")
-    # a copy, for building must leave nothing in the repository
+    # a copy, because building must leave no files in the repository
     source = folder / "source"
     source.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE", "scripts"):

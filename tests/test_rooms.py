@@ -1,4 +1,4 @@
-"""The rooms of the library: which may import which, as docs/architecture.md says."""
+"""The rooms of the library: which may import which, as docs/architecture.md states."""
 
 import ast
 import re
@@ -8,7 +8,7 @@ import pytest
 from places import REPOSITORY, SCRIPTS
 
 LIBRARY = SCRIPTS / "st1k4m"
-# Old places of public names, which import the new ones: the top of the library stands above all.
+# Old modules of public names, which import the new ones: they are above all rooms.
 ALIASES = {"", "counts", "tiles"}
 
 
@@ -21,7 +21,7 @@ def read_order():
 
 
 def name_module(path):
-    """Return the name of a file's module below ``st1k4m``; of a folder's ``__init__`` its own."""
+    """Return the name of a file's module below ``st1k4m``; for ``__init__`` that of its folder."""
     parts = path.relative_to(LIBRARY).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -36,9 +36,9 @@ class _WithoutTypes(ast.NodeTransformer):
 
 
 def find_imports(source, types=True):
-    """Return the modules below ``st1k4m`` that a file imports anywhere, in functions too.
+    """Return the modules below ``st1k4m`` that a file imports, also within functions.
 
-    Without ``types`` those are left out that only a type checker reads.
+    Without ``types``, imports that only a type checker reads are left out.
     """
     found = set()
     tree = ast.parse(source)
@@ -49,7 +49,7 @@ def find_imports(source, types=True):
             assert not node.level, "imports are written in full"
             found |= {f"{node.module}.{name.name}" for name in node.names}
     inner = {name.removeprefix("st1k4m.") for name in found if name.startswith("st1k4m.")}
-    # `from st1k4m.run import job` names a module, `from st1k4m.run.job import run` what is in it.
+    # `from st1k4m.run import job` names a module, `from st1k4m.run.job import run` a name in it.
     return {name if name in MODULES else name.rpartition(".")[0] for name in inner}
 
 
@@ -58,7 +58,7 @@ def room_of(module):
 
 
 def find_wrong_directions(imports, order):
-    """Return the imports that do not go down, as texts; those within a room are free."""
+    """Return the imports that do not go down, as texts; imports within a room are allowed."""
     return [
         f"{module} imports {other}"
         for module, others in imports.items()
@@ -111,7 +111,7 @@ def test_importing_a_room_costs_nothing():
         for path in LIBRARY.glob("*/__init__.py")
         if path.read_text(encoding="utf-8").strip()
     }
-    assert filled == {"tiles"}  # which knows the old place of TileStore, and imports when asked
+    assert filled == {"tiles"}  # it has the old name of TileStore, and imports it on first use
     assert not [
         node
         for node in ast.parse((LIBRARY / "tiles" / "__init__.py").read_text()).body
@@ -121,7 +121,7 @@ def test_importing_a_room_costs_nothing():
 
 # -- scripts
 
-# Rules whose entrance has another name: several rules share one, or the rule is a user's command.
+# Rules whose entrance has another name: several rules share it, or the rule is a user's command.
 ENTRANCES = {
     "fetch_counts": "source.fetch",
     "fetch_coord": "source.fetch",
@@ -134,10 +134,10 @@ INPUTS = {"source.inputs", "expression.spot_names"}
 
 
 def is_open_to_scripts(module, script):
-    """Whether a script may import a module.
+    """Return whether a script may import a module.
 
-    It may import the entrance with the name of its rule, what every job does (`run`), the options
-    of its step, and what finds its inputs: `formats`, `INPUTS`.
+    It may import the entrance with the name of its rule, the room `run`, the options of its step,
+    and the modules that find its inputs: `formats`, `INPUTS`.
     """
     name = module.rpartition(".")[2]
     return (

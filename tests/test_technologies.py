@@ -1,4 +1,4 @@
-"""One row a technology: what is not stated there must come from nowhere else."""
+"""One row per technology: no other module states a difference between technologies."""
 
 import re
 import subprocess

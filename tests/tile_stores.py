@@ -8,7 +8,7 @@ from st1k4m.formats.tile_store import Places
 def write_store(
     path, tiles, barcodes, *, coords=None, side=None, um_per_px=0.5, slide="S", pictures=None
 ):
-    """Write ``tiles`` (n, size, size, 3), of squares of ``side`` pixels, by default their size."""
+    """Write ``tiles`` (n, size, size, 3), cut from squares of ``side`` pixels (default: size)."""
     size = tiles.shape[1]
     coords = np.zeros((len(tiles), 2)) if coords is None else coords
     places = Places(

@@ -1,8 +1,7 @@
-"""Every status, reason and flag that a product can hold, each with its sentence.
+"""Every status, reason and flag that a product can have, each with a sentence.
 
-A code is written nowhere else: other modules import it from here, and a test holds them to it.
-``docs/codes.md`` is made from these tables (`make codes`). Standard library only: read at parse
-time.
+A code is written only here. Other modules import it, and a test checks this. ``docs/codes.md`` is
+made from these tables (`make codes`). Standard library only: read at parse time.
 """
 
 # -- slides
@@ -16,7 +15,7 @@ SELECTIONS = {
     EXCLUDED: "exclude names the slide",
     NOT_SELECTED: "select leaves the slide out, or the meta table does not list it",
 }
-"""What the configuration says of a slide."""
+"""Whether the configuration selects a slide, and why not."""
 
 DONE = "done"
 FAILED = "failed"
@@ -179,7 +178,7 @@ TABLES = {
     "Slides: `placement.verdict` in the record": PLACEMENTS,
     "Slides: `verdict` in `arrays/slides.tsv`": ARRAY_VERDICTS,
 }
-"""All tables, by what a product calls them."""
+"""All tables, by their title in ``docs/codes.md``."""
 
 
 def describe() -> str:

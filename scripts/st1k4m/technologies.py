@@ -1,7 +1,7 @@
-"""What differs between technologies: one row each. Standard library only: read at parse time.
+"""The differences between technologies, one row each. Standard library only: read at parse time.
 
-A new technology is a row here, and its arrays in ``config/geometry.tsv``. A reader of a layout that
-only one technology has (``source/st_folder.py``) names that technology.
+A new technology needs a row here, and its arrays in ``config/geometry.tsv``. A reader of a layout
+that only one technology has (``source/st_folder.py``) names that technology.
 """
 
 import dataclasses
@@ -10,38 +10,39 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Technology:
-    r"""What a technology's slides have in common.
+    r"""Facts that all slides of a technology share.
 
     Attributes
     ----------
     name
         Its folder in the dataset, and its name in the catalogue and the configuration.
     spot_id
-        Pattern of a whole spot id without the slide's name. Its groups say what the id states:
-        ``row`` and ``col`` on the array, ``um`` (the side of a bin), or ``bases`` (a barcode, which
-        only a table places on the array). No array has a million rows, so a longer number is not a
+        Pattern of a whole spot id without the slide's name. Its groups are the facts in the id:
+        ``row`` and ``col`` on the array, ``um`` (the side of a bin), or ``bases`` (a barcode, whose
+        position only a table gives). No array has a million rows, so a longer number is not a
         position.
     id_format
-        Writes a spot id from ``row`` and ``col``; empty where ids are barcodes.
+        Format string of a spot id with ``row`` and ``col``; empty if ids are barcodes.
     bare_id
-        Pattern, one group: what identifies a spot at the end of any id, whatever stands before it
-        and behind it.
+        Pattern with one group: the part of any id that identifies the spot. Text before it and a
+        suffix after it are ignored.
     directions
-        Unit steps (x, y) of columns and of rows in the image, y down; None where unknown.
+        Unit steps (x, y) of columns and of rows in the image, y down; None if unknown.
     binned
         Whether spots are squares that touch, not discs.
     hest
-        HEST-1k's words for it, in lower case.
+        Names of the technology in HEST-1k, in lower case.
     decimals
         Whether the dataset's count files print ``3.0`` for 3.
     cell_bytes
-        Bytes of a cell of these files with its comma: most cells are zero.
+        Mean size in bytes of a cell of these files with its comma; most cells are zero.
     genes_found
-        Genes found in a spot: in an ordinary slide, and in the richest that a job must hold.
+        Number of genes found in a spot: in a typical slide, and in the richest slide, for which
+        the memory of a job is planned.
     image_bytes
-        Bytes of an image where the source does not state its size.
+        Assumed size in bytes of an image if the source does not state it.
     covered
-        Share of the image that the squares around the spots cover: side over pitch, squared, times
+        Share of the image that the squares around the spots cover: (side / pitch) squared, times
         the share of the image under the array.
     """
 
@@ -81,7 +82,7 @@ ST = Technology(
 
 VISIUM = Technology(
     name="Visium",
-    # The number behind the bases is the library's, which says nothing here.
+    # The number after the bases is that of the sequencing library and is not used.
     spot_id=r"(?P<bases>[ACGT]{8,64})(-\d+)?",
     id_format="",
     bare_id=r"([ACGT]{12,})(?:-\d+)?$",
@@ -115,7 +116,7 @@ VISIUM_HD = Technology(
 
 TECHNOLOGIES = {row.name: row for row in (ST, VISIUM, VISIUM_HD)}
 TECHS = tuple(TECHNOLOGIES)
-#: Of a slide whose files do not tell its technology: it costs what a Visium slide costs.
+#: Row for a slide whose technology is unknown; its costs are those of a Visium slide.
 UNKNOWN = dataclasses.replace(VISIUM, name="", spot_id="", bare_id="", directions=None)
 
 

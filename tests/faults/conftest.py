@@ -1,4 +1,4 @@
-"""One run over all damaged slides, and the sound slides it must not touch."""
+"""One run over all damaged slides, and the undamaged slides, which must not fail."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ class Run:
 
 @pytest.fixture(scope="session")
 def damaged_run(tmp_path_factory, sound_run):
-    """The run over the sound slides and one slide for each fault of the table."""
+    """Return the run over the undamaged slides and one slide for each fault of the table."""
     runs.need_permissions()
     with runs.shared_folder(tmp_path_factory, "damaged") as folder:
         if not (folder / "ended.json").exists():
@@ -50,7 +50,7 @@ def damaged_run(tmp_path_factory, sound_run):
 
 @pytest.fixture(scope="session")
 def small_slide(tmp_path_factory):
-    """The dataset of one small slide, ``Bad_Slide``: to copy, not to change."""
+    """Return the dataset of one small slide, ``Bad_Slide``: copy it, do not change it."""
     folder = tmp_path_factory.mktemp("small")
     demo.make_slide(folder, "Bad_Slide", annotated=True, **SMALL)
     return folder

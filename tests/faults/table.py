@@ -1,7 +1,7 @@
-"""The fault table: what is done to a slide's files, where it must be found, and what is said.
+"""The fault table: damages of a slide's files, the step that must fail, reason and hint.
 
-The faults in ``WORKFLOW`` are all in one dataset, with sound slides between them, and one run meets
-them all. For those in ``STEPS`` the engine adds nothing, so the steps themselves are called.
+The faults in ``WORKFLOW`` are all in one dataset, between undamaged slides, and one run processes
+them. The faults in ``STEPS`` do not depend on Snakemake, so the steps are called directly.
 """
 
 import gzip
@@ -27,16 +27,16 @@ DRAWING = (
 
 @dataclass(frozen=True)
 class Fault:
-    """One row.
+    """One row of the table.
 
     Attributes
     ----------
     name
-        What was done; part of the slide's name.
+        Name of the damage; part of the slide's name.
     file
-        Which file of the slide it is done to: counts, coord, image, annotation.
+        The damaged file of the slide: counts, coord, image, annotation.
     damage
-        Gets the path of that file.
+        Function that damages the file at a path.
     stage
         The step that must fail.
     says, hint
@@ -52,12 +52,12 @@ class Fault:
 
     @property
     def slide(self) -> str:
-        """The name of the slide that has the fault."""
+        """Name of the slide that has the fault."""
         return f"Bad_{self.file}_{self.name.replace(' ', '_')}"
 
 
 def place(dataset: Path, slide: str, file: str) -> Path:
-    """Return where a file of a Visium slide lies."""
+    """Return the path of a file of a Visium slide."""
     folder, suffix = {
         "counts": ("Visium/gene_exp", "_count.csv"),
         "coord": ("Visium/coord", "_coord.csv"),
@@ -67,7 +67,7 @@ def place(dataset: Path, slide: str, file: str) -> Path:
     return dataset / folder / f"{slide}{suffix}"
 
 
-# -- what is done to files of any kind
+# -- damages of any file
 
 
 def remove(path: Path) -> None:
@@ -89,12 +89,12 @@ def become_folder(path: Path) -> None:
 
 
 def become_pipe(path: Path) -> None:
-    """Become something that a reader would wait on forever."""
+    """Replace the file by a named pipe, on which a reader would wait without end."""
     path.unlink()
     os.mkfifo(path)
 
 
-def dangle(path: Path) -> None:
+def break_link(path: Path) -> None:
     path.unlink()
     path.symlink_to("nowhere")
 
@@ -104,7 +104,7 @@ def forbid(path: Path) -> None:
 
 
 def as_utf16(mark: bytes, path: Path) -> None:
-    """Become what some spreadsheets export, with a byte order mark or without."""
+    """Convert the file to UTF-16, as some spreadsheets export it, with or without its mark."""
     path.write_bytes(mark + path.read_text().encode("utf-16-le"))
 
 
@@ -117,14 +117,14 @@ def compress(path: Path) -> None:
 
 
 def put_bytes(content: bytes, share: float, path: Path) -> None:
-    """Write over bytes, as a bad disk or a broken transfer does."""
+    """Overwrite bytes, as a bad disk or a broken transfer does."""
     data = bytearray(path.read_bytes())
     at = int(len(data) * share)
     data[at : at + len(content)] = content
     path.write_bytes(data)
 
 
-# -- to tables
+# -- damages of tables
 
 
 def set_cell(line: int, column: int, value: str, path: Path) -> None:
@@ -168,7 +168,7 @@ def transpose(path: Path) -> None:
 
 
 def rename_spots(path: Path) -> None:
-    """Become another slide's file."""
+    """Rename the spots to those of another slide."""
     path.write_text(re.sub(r"^Bad_", "Other_", path.read_text(), flags=re.MULTILINE))
 
 
@@ -179,7 +179,7 @@ def scale_positions(factor: float, path: Path) -> None:
 
 
 def set_columns(values: dict[int, str], path: Path) -> None:
-    """Write values into all lines but the first, by their columns."""
+    """Write values into all lines except the first, by column number."""
     header, *rows = [line.split(",") for line in path.read_text().splitlines()]
     for row in rows:
         for column, value in values.items():
@@ -187,11 +187,11 @@ def set_columns(values: dict[int, str], path: Path) -> None:
     path.write_text("".join(",".join(row) + "\n" for row in [header, *rows]))
 
 
-# -- to images
+# -- damages of images
 
 
 def encode(extension: str, path: Path) -> None:
-    """Store the image in another format under its name."""
+    """Store the image in another format under the same name."""
     _, data = cv2.imencode(extension, cv2.imread(str(path)))
     path.write_bytes(data.tobytes())
 
@@ -207,7 +207,7 @@ def as_floats(path: Path) -> None:
 
 
 def with_codec(scheme: int, path: Path) -> None:
-    """Become a TIFF whose pixels are said to be compressed by another scheme."""
+    """Replace the image by a TIFF that declares another compression of its pixels."""
     height, width, _ = cv2.imread(str(path)).shape
     path.write_bytes(
         tiff([entry if entry[0] != 259 else (259, 3, 1, scheme) for entry in _strip(width, height)])
@@ -219,7 +219,7 @@ def shrink_to(width: int, height: int, path: Path) -> None:
 
 
 def declare(width: int, height: int, path: Path) -> None:
-    """Let a PNG say that it is larger than it is: a bomb, or a broken header."""
+    """Make a PNG declare a larger size than it has: a decompression bomb or a broken header."""
     data = bytearray(path.read_bytes())
     data[16:24] = struct.pack(">II", width, height)
     data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
@@ -255,7 +255,7 @@ COORD = partial(fault, "coord")
 IMAGE = partial(fault, "image")
 ANNOTATION = partial(fault, "annotation")
 COUNT, ALIGN, CUT, BUILD = "count_expression", "align_spots", "cut_tiles", "build_anndata"
-READ = f"{ALIGN}|{CUT}"  # whichever reads the pixels first
+READ = f"{ALIGN}|{CUT}"  # the step that reads the pixels first
 
 WORKFLOW = [
     COUNTS("missing", remove, COUNT, "the count file is missing", "put the file there|exclude"),
@@ -276,7 +276,7 @@ WORKFLOW = [
     COORD("far outside", partial(scale_positions, 1e6), ALIGN, "outside", "override|coordinate"),
     COORD("oversized radius", partial(set_columns, {4: "1e6"}), CUT, "a tile of 2.* px", "radius"),
     IMAGE("missing", remove, ALIGN, "the image is missing", "put the file there|exclude"),
-    IMAGE("dangling link", dangle, ALIGN, "the image is missing", "put the file there|exclude"),
+    IMAGE("dangling link", break_link, ALIGN, "the image is missing", "put the file there|exclude"),
     IMAGE("forbidden", forbid, ALIGN, "permission was denied.*png", "readable"),
     IMAGE("error page", partial(write, PAGE), ALIGN, "not a PNG, JPEG or TIFF"),
     IMAGE("bomb", partial(declare, 10**6, 10**6), ALIGN, "max_pixels", "raise tiles.max_pixels"),

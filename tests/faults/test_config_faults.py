@@ -1,4 +1,4 @@
-"""What is wrong with the dataset's table or the configuration is said before anything runs."""
+"""Faults of the dataset's table or of the configuration are reported before any job runs."""
 
 import re
 import shutil
@@ -13,7 +13,7 @@ OVERRIDES = b"slide\tswap\tscale\tflip\tshift_x\tshift_y\n"
 
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory):
-    """A dataset of one slide: to copy."""
+    """Return a dataset of one slide: copy it, do not change it."""
     folder = tmp_path_factory.mktemp("dataset")
     demo.make_dataset(folder, [{"slide": "Demo_A", "spots": 60, "genes": 40, "um_per_px": 8.0}])
     return folder
@@ -30,7 +30,7 @@ def edit(path, old, new):
     path.write_bytes(content.replace(old, new))
 
 
-# What is done to the dataset, what is given on the command line, what must be said.
+# The change of the dataset, the arguments of the command, and the expected message.
 FAULTS = {
     "meta: missing": (lambda data: (data / META).unlink(), [], "one meta table"),
     "meta: empty": (lambda data: write(data / META, b""), [], "line 1: no column slide"),

@@ -1,4 +1,4 @@
-"""Disks that are full, forbidden or losing files: the slide fails, products stay whole."""
+"""Full disks, forbidden folders and lost files: the slide fails, no product is damaged."""
 
 import shutil
 
@@ -12,7 +12,7 @@ TILES = f"results/tiles/{ST}.h5"
 
 @pytest.fixture
 def workdir(sound_run, tmp_path):
-    """A copy of a finished run that has lost a tile store."""
+    """Return a copy of a finished run without one tile store."""
     workdir = shutil.copytree(sound_run.workdir, tmp_path / "run", symlinks=True)
     (workdir / TILES).unlink()
     return workdir
@@ -64,7 +64,7 @@ def test_full_disk_halves_nothing_and_the_same_command_goes_on(sound_run, tmp_pa
     assert "Traceback" not in done.stdout
     sound = runs.digests(sound_run.workdir)
     made = dict(line.split("  ")[::-1] for line in first.splitlines() if "  results/" in line)
-    # The report and the table of a run that failed are of their own.
+    # The report and the tables of a failed run differ.
     made = {path: made[path] for path in made if path.count("/") > 1 and "report" not in path}
     assert made
     assert made == {path: sound[path] for path in made}
@@ -133,7 +133,7 @@ def test_file_that_vanishes_during_the_run_costs_its_slide(sound_run, tmp_path):
     assert found[A]["reason"] == f"a file vanished while it was used: {spots}"
     assert runs.leftovers(tmp_path / "run") == []
 
-    image.parent.mkdir(exist_ok=True)  # the engine removes the empty folder of a lost input
+    image.parent.mkdir(exist_ok=True)  # Snakemake removes the empty folder of a lost input
     shutil.copy2(sound_run.dataset / f"ST/image/{ST}.png", image)
     done = runs.run(words)
     assert done.returncode == 0, done.stdout

@@ -1,4 +1,4 @@
-"""Whatever is wrong with one slide costs that slide alone, and is named with what to do."""
+"""Every fault of a slide fails only that slide; the message has the reason and a hint."""
 
 import re
 import shutil
@@ -66,18 +66,18 @@ def test_fault_costs_its_slide_alone(damaged_run, fault):
     assert f"FAILED {fault.slide} at {row['stage']}: " in damaged_run.terminal
     assert (damaged_run.workdir / f"logs/{row['stage']}/{fault.slide}.log").stat().st_size
 
-    # Of the step that failed and of all that follow there is nothing.
+    # The failed step and all later steps have no products.
     steps = [row["stage"], *STALE_AFTER[row["stage"]]]
     made = [product.format(slide=fault.slide) for step in steps for product in PRODUCTS[step]]
     assert [path for path in made if (damaged_run.workdir / path).exists()] == []
 
 
-# -- the steps themselves
+# -- the steps, called directly
 
 
 @pytest.fixture(scope="session")
 def options():
-    """The options of a Visium slide by section, and its rows of the geometry table."""
+    """Return the options of a Visium slide by section, and its rows of the geometry table."""
     config = yaml.safe_load((runs.REPOSITORY / "config/config.yaml").read_text())
     table = settings.read_table(runs.REPOSITORY / "config/geometry.tsv")
     found = {
@@ -89,7 +89,7 @@ def options():
 
 @pytest.fixture
 def chain(small_slide, tmp_path, options):
-    """The steps of a copy of the small slide, as the scripts call them, to run in order."""
+    """Return the steps for a copy of the small slide, as the scripts call them, in order."""
     dataset = shutil.copytree(small_slide, tmp_path / "dataset")
     kinds = {"counts": "count file", "coord": "coordinate file", "image": "image"}
     name, work = "Bad_Slide", tmp_path / "work"

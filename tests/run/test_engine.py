@@ -15,7 +15,7 @@ from snakemake.scheduling.job_scheduler import JobScheduler
 
 @pytest.fixture
 def engine(monkeypatch):
-    """Load the module; what it replaces is put back after the test."""
+    """Load the module; restore the functions that it replaces after the test."""
     monkeypatch.setattr(snakemake.jobs, "wait_for_files", snakemake.jobs.wait_for_files)
     for name in ("_schedule_reevalutation", "update_input_sizes"):
         monkeypatch.setattr(JobScheduler, name, getattr(JobScheduler, name))
@@ -26,7 +26,7 @@ def engine(monkeypatch):
 
 
 def replaced(engine, name):
-    """The replacement of one function, made from the one that Snakemake has."""
+    """Return the replacement of one function of Snakemake."""
     (seam,) = [seam for seam in engine.SEAMS if seam.name == name]
     return seam.replace(getattr(seam.owner, name))
 
@@ -103,7 +103,7 @@ def test_schedulers_do_not_share_a_timer(engine):
 
 
 class Path(str):
-    """An input that counts how often it is asked for its size."""
+    """An input that counts how often its size is read."""
 
     asked = 0
     there = True

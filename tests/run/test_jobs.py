@@ -1,4 +1,4 @@
-"""Whole outputs, logs that tell, failures on record."""
+"""Complete outputs, useful logs, recorded failures."""
 
 import errno
 import json
@@ -17,7 +17,7 @@ LOG = f"logs/cut_tiles/{SLIDE}.log"
 
 @pytest.fixture
 def run_job(tmp_path):
-    """Run code as the work of a job in a process of its own; the finished process."""
+    """Return a function that runs code as a job in a new process; it returns that process."""
 
     def run(work, step="cut_tiles", attempt=1, before=(), **environment):
         body = "\n".join(f"    {line}" for line in work.splitlines())
@@ -152,14 +152,14 @@ def test_missing_file_is_a_slide_error_that_names_it(tmp_path):
 
 @pytest.mark.parametrize(("home", "elsewhere"), [("/proc/1", True), (".", False)])
 def test_a_home_that_cannot_be_written_holds_no_cache(run_job, tmp_path, home, elsewhere):
-    """Numba fails at import where it can keep what it compiles nowhere."""
+    """Numba fails at import if it has no folder for its cache."""
     run_job("import os\nprint('cache', os.environ.get('NUMBA_CACHE_DIR'))", HOME=home)
     cache = tmp_path / ".snakemake/numba" if elsewhere else None
     assert f"cache {cache}\n" in (tmp_path / LOG).read_text()
 
 
 def test_a_job_whose_run_is_over_removes_nothing_it_meets(run_job, tmp_path):
-    """Seen before: a product of the next run, which has other options, removed as stale."""
+    """Earlier, such a job removed a product of the next run, with other options, as stale."""
     product = tmp_path / "work/product"
     product.parent.mkdir()
     product.touch()

@@ -1,4 +1,4 @@
-"""Folders appear whole or not at all, as files do."""
+"""Folders are put in place whole or not at all, as files are."""
 
 import os
 import signal
@@ -61,7 +61,7 @@ with outputs.atomic_folder({str(store)!r}) as whole:
     )
     assert process.stdout.readline() == b"writing\n"
     write_folder(store, "by another process meanwhile")
-    assert len(names_in(tmp_path)) == 2  # the one that still runs keeps its own
+    assert len(names_in(tmp_path)) == 2  # the process that still runs keeps its folder
     process.send_signal(signal.SIGKILL)
     process.wait()
     time.sleep(0.01)

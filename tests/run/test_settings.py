@@ -1,4 +1,4 @@
-"""The configuration: every fault at once, in words."""
+"""The configuration: all faults are reported at once, in sentences."""
 
 import copy
 import dataclasses

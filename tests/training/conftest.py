@@ -1,4 +1,4 @@
-"""The collection that the tests of this room read."""
+"""The collection that the tests of the training room read."""
 
 import made_collection
 import pytest
@@ -6,5 +6,5 @@ import pytest
 
 @pytest.fixture(scope="session")
 def collection_folder(tmp_path_factory):
-    """Five slides of four studies; tiles of 16 and 24 px; one store compressed, one empty."""
+    """Make a collection; return its content and its folder, see `made_collection`."""
     return made_collection.make_collection(tmp_path_factory.mktemp("collection") / "results")

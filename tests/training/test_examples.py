@@ -20,7 +20,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def learnable(tmp_path_factory):
-    """Three slides; the first half of the genes rises with the red of the tile, the others fall."""
+    """Make three slides; half of the genes rise with the red of the tile, the others fall."""
     made = made_collection.Made(tmp_path_factory.mktemp("learnable") / "results")
     rng = np.random.default_rng(0)
     genes = [f"GENE{i}" for i in range(12)]
@@ -59,6 +59,6 @@ def test_contrastive_learns_and_goes_on_where_it_was(learnable, tmp_path):
     whole = example.main(learnable, "study", "some", "0", epochs=6, saved=saved[0])
     for epochs in (2, 6):
         again = example.main(learnable, "study", "some", "0", epochs=epochs, saved=saved[1])
-    assert whole == again > 0.25  # by chance 10 of 64
+    assert whole == again > 0.25  # 10 of 64 by chance
     one, two = (torch.load(path)[0] for path in saved)
     assert all(torch.equal(one[name], two[name]) for name in one)

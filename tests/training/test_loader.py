@@ -1,4 +1,4 @@
-"""The loader: exact epochs whatever the workers and ranks, resumption, faults in workers."""
+"""The loader: exact epochs for any workers and ranks, resuming, faults in workers."""
 
 import gc
 import itertools
@@ -93,20 +93,20 @@ def test_set_epoch_keeps_the_place_of_a_loaded_state(pairs):
     state = stopped.state_dict()
     resumed = pairs.loader(batch_size=16, seed=1)
     resumed.load_state_dict(state)
-    resumed.set_epoch(0)  # as the usual loop over epochs does
+    resumed.set_epoch(0)  # as a usual loop over epochs does
     assert resumed.state_dict() == state
     assert indices(resumed) == whole[3:]
-    stopped.set_epoch(0)  # an iteration that was only broken off begins again
+    stopped.set_epoch(0)  # an iteration that did not reach its end starts again
     assert indices(stopped) == whole
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_are_what_pairs_gives(pairs, workers):
     loader = pairs.loader(batch_size=16, workers=workers)
-    held = list(loader)  # more than there are buffers
+    held = list(loader)  # more batches than buffers
     for batch in held:
         assert_same(batch, pairs[batch["index"].tolist()])
-    for _ in range(3):  # buffers go round
+    for _ in range(3):  # buffers are reused
         for batch in loader:
             assert_same(batch, pairs[batch["index"].tolist()])
     for batch in held:
@@ -146,7 +146,7 @@ def test_sparse_expression_comes_through_workers(collection_folder):
 
 @pytest.mark.parametrize("context", ["fork", "spawn", "forkserver"])
 def test_start_methods(pairs, context):
-    pairs[0]  # so that a file is open before the workers start
+    pairs[0]  # opens a file before the workers start
     loader = pairs.loader(batch_size=16, workers=2, context=context, seed=4)
     assert indices(loader) == indices(pairs.loader(batch_size=16, seed=4))
     assert len(flat(indices(loader))) == 110
@@ -176,7 +176,7 @@ def test_a_loader_that_was_killed_goes_on_at_the_next_pair(collection_folder, af
         assert_same(one, other)
 
 
-# A run that saves after every batch and is killed after the number given; with a state it goes on.
+# A run that saves after every batch and is killed after a given number; it resumes from a state.
 RUN = """
 import hashlib, os, pickle, signal, sys
 from st1k4m.training.collection import Collection
@@ -254,7 +254,7 @@ def test_a_random_transform_does_not_depend_on_workers_nor_touch_the_users_numbe
 
 
 def test_workers_end_with_their_loader(pairs):
-    gc.disable()  # a cycle would leave them to the garbage collector, which may run in a worker
+    gc.disable()  # with a cycle only the garbage collector would delete them, perhaps in a worker
     try:
         loader = pairs.loader(batch_size=16, workers=2)
         reading = iter(loader)
@@ -280,7 +280,7 @@ def transforms():
 @pytest.mark.parametrize("workers", [0, 2])
 def test_torchvision_takes_the_tile_as_it_is(collection_folder, transforms, workers):
     transform = transforms.Compose([
-        transforms.RandomResizedCrop(8, scale=(1, 1), ratio=(1, 1)),  # of the whole: not random
+        transforms.RandomResizedCrop(8, scale=(1, 1), ratio=(1, 1)),  # the whole tile: not random
         transforms.RandomHorizontalFlip(1.0),
         transforms.ToDtype(torch.float32, scale=True),
         transforms.Normalize([0.7, 0.5, 0.6], [0.2, 0.2, 0.2]),
@@ -365,7 +365,7 @@ def test_a_state_of_another_loader(pairs, collection_folder):
     fewer = Collection(collection_folder.folder).pairs("parts", "train", "some")
     with pytest.raises(ValueError, match="saved with pairs"):
         fewer.loader(batch_size=16).load_state_dict(state)
-    with pytest.raises(ValueError, match="not the state of a loader: it has no epoch"):
+    with pytest.raises(ValueError, match="not the state of a loader: it lacks epoch"):
         pairs.loader().load_state_dict({"model": 1})
 
 

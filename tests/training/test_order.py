@@ -1,4 +1,4 @@
-"""The order of an epoch, counted out."""
+"""The order of an epoch: every pair is counted."""
 
 from collections import Counter
 
@@ -26,7 +26,7 @@ def test_every_slide_is_drawn_equally_often(slides, seed):
     assert len(drawn) == sum(slides)
     each = [numbers[number] for number in np.flatnonzero(slides).tolist()]
     assert max(each) - min(each) <= 1
-    for number in numbers:  # within a slide, a pair comes again after all others
+    for number in numbers:  # within a slide, a pair is drawn again only after all others
         pairs = Counter(drawn[slide == number].tolist())
         least = min(pairs.values()) if len(pairs) == slides[number] else 0
         assert max(pairs.values()) - least <= 1
@@ -74,7 +74,7 @@ def test_the_order_depends_on_seed_and_epoch():
 
 @pytest.mark.parametrize("slides", [[1000] * 20, [2000] * 1149])
 def test_batches_mix_slides_as_a_perfect_shuffle_does(slides):
-    """Share of distinct slides in a batch of 256, against a perfect shuffle."""
+    """Compare the number of distinct slides in a batch of 256 with a perfect shuffle."""
 
     def distinct(block):
         found = order.shuffle_pairs(slides, 0, 0, block) // slides[0]
@@ -89,4 +89,4 @@ def test_blocks_come_within_one_window():
     window = np.empty(50_000, int)
     window[found] = np.arange(50_000) // 1000
     together = np.mean(window[1:] == window[:-1])
-    assert together > 0.85  # 7 of 8 neighbours, less the blocks that a window cuts
+    assert together > 0.85  # 7 of 8 neighbours, except in blocks at the edge of a window

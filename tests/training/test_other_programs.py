@@ -1,4 +1,4 @@
-"""Pairs and stores in other people's loaders."""
+"""Pairs and stores in loaders of other libraries."""
 
 import json
 import subprocess
@@ -11,8 +11,8 @@ from st1k4m.training.collection import Collection
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-# One process of a world of two: a plain DataLoader with a DistributedSampler, then our loader,
-# which finds rank and world by itself.
+# One of two processes: a plain DataLoader with a DistributedSampler, then our loader, which finds
+# rank and world by itself.
 PROCESS = """
 import json, sys
 import torch.distributed as distributed

@@ -1,4 +1,4 @@
-"""Pairs against the arrays the collection was made from, and what is said when they cannot be."""
+"""Compare pairs with the arrays that the collection was made from, and check the errors."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ def collection(collection_folder):
 
 @pytest.fixture
 def changeable(collection_folder, tmp_path):
-    """A copy of the results that a test may break."""
+    """Return a copy of the results, which a test may damage."""
     shutil.copytree(collection_folder.folder, tmp_path / "results")
     return tmp_path / "results"
 
@@ -174,12 +174,12 @@ def test_a_transform_is_called_on_every_tile(collection):
 
 
 WRONG = {
-    "split": ({"split": "studies"}, "no split 'studies'; there is folds, parts"),
+    "split": ({"split": "studies"}, "no split 'studies'; known are folds, parts"),
     "part": ({"split": "parts", "part": "trian"}, "has no part 'trian'; it has test, train, val"),
     "no part": ({"split": "parts"}, "split parts needs a part; it has test, train, val, void"),
-    "no split": ({"part": "train"}, "part 'train' is of no split; there is folds, parts"),
-    "panel": ({"panel": "sone"}, "no panel 'sone'; there is some"),
-    "slide": ({"slides": "A_3"}, "no slide 'A_3'; there is A_1, A_2.x.y, B_1"),
+    "no split": ({"part": "train"}, "part 'train' needs a split; known are folds, parts"),
+    "panel": ({"panel": "sone"}, "no panel 'sone'; known are some"),
+    "slide": ({"slides": "A_3"}, "no slide 'A_3'; known are A_1, A_2.x.y, B_1"),
     "size": ({"panel": "some", "size": "big"}, "size must be a whole number of pixels or None"),
     "size 0": ({"panel": "some", "size": 0}, "not 0"),
     "no size": ({"panel": "some"}, "tiles have 2 sizes: 16 px .A_1., 24 px .B_1.; give size"),
@@ -190,7 +190,7 @@ WRONG = {
         {"panel": "some", "target": "log"},
         "target must be 'log1p', 'counts', 'both', None",
     ),
-    "over": ({"slides": "A_1", "over": "panel"}, "over='panel' needs a panel; there is some"),
+    "over": ({"slides": "A_1", "over": "panel"}, "over='panel' needs a panel; known are some"),
     "arrays": ({"panel": "some", "arrays": "jax"}, "arrays must be 'torch', 'numpy', None"),
     "open": ({"panel": "some", "size": 16, "max_open": 0}, "max_open must be at least 1"),
 }
@@ -283,7 +283,7 @@ REPLACED = {
     ),
     "other tiles": (
         "tiles/B_1.h5", Made("cut_tiles", REVISIONS["cut_tiles"], {"diameter": 3}),
-        r"B_1: .*anndata/B_1\.h5ad was made from another .*tiles/B_1\.h5 than the one that is here",
+        r"B_1: .*anndata/B_1\.h5ad was made from another .*tiles/B_1\.h5 than the current one",
     ),
     "older panel": (
         "collection/panels/some.h5ad", Made("choose_panel", 0),
@@ -302,14 +302,14 @@ def test_files_of_another_version_or_run_are_refused_at_once(changeable, replace
     stamp(changeable / path, Path(path).suffix, made)
     with pytest.raises((SlideError, ValueError), match=says) as caught:
         Collection(changeable).pairs(panel="some", size=16)
-    assert len(str(caught.value).splitlines()) <= 2  # a slide's has its remedy in a second line
+    assert len(str(caught.value).splitlines()) <= 2  # a SlideError has its hint on line 2
 
 
 @pytest.mark.parametrize("path", ["tiles/B_1.h5", "anndata/B_1.h5ad"])
 def test_a_file_that_does_not_say_what_made_it_is_refused(changeable, path):
     with h5py.File(changeable / path, "r+") as file:
         del file.attrs["made"]
-    with pytest.raises(SlideError, match=rf"B_1: .*{path} does not say that \w+ made it"):
+    with pytest.raises(SlideError, match=rf"B_1: .*{path} does not state that \w+ made it"):
         Collection(changeable).pairs(panel="some", size=16)
 
 
@@ -327,7 +327,7 @@ def test_a_store_that_has_other_spots_than_its_anndata(changeable):
     adata = anndata.read_h5ad(path)
     adata[:30].copy().write_h5ad(path)
     stamp_slide(changeable, "A_1")
-    with pytest.raises(SlideError, match=r"A_1\.h5ad has 28 spots with a tile, .*A_1\.h5 37"):
+    with pytest.raises(SlideError, match=r"A_1\.h5ad has 28 spots with a tile, .*A_1\.h5 has 37"):
         Collection(changeable).pairs(slides="A_1")
 
 
@@ -347,13 +347,13 @@ def cut(path):
 
 @pytest.mark.parametrize(
     ("harm", "says"),
-    [(vanish, "No such file"), (replace, "it was replaced since"), (cut, "it was replaced since")],
+    [(vanish, "No such file"), (replace, "it was replaced after"), (cut, "it was replaced after")],
 )
 def test_a_store_that_changes_while_it_is_read(changeable, harm, says):
     pairs = Collection(changeable).pairs(panel="some", size=16, arrays="numpy")
     pairs[[0, 60, 109]]
     harm(changeable / "tiles/B_1.h5")
-    pairs[[0, 109]]  # the others are still there
+    pairs[[0, 109]]  # the other slides still exist
     with pytest.raises(SlideError, match=rf"B_1: .*tiles/B_1\.h5 cannot be read: {says}"):
         pairs[[0, 60, 109]]
 

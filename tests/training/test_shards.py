@@ -1,4 +1,4 @@
-"""Shards, read by tarfile, PIL, pyarrow, webdataset and datasets, against the pairs."""
+"""Compare shards, read by tarfile, PIL, pyarrow, webdataset and datasets, with the pairs."""
 
 import dataclasses
 import hashlib
@@ -37,7 +37,7 @@ def pairs(collection_folder):
 
 
 def read_tars(folder, index):
-    """Every sample of the tars, by its key: the members' contents by their endings."""
+    """Return every sample of the tars by its key: the contents of the members by suffix."""
     samples = {}
     for shard in index["shards"]:
         with tarfile.open(folder / shard["path"]) as tar:
@@ -194,7 +194,7 @@ def test_a_shard_that_is_gone_or_cut_is_named(collection_folder, tmp_path):
 def test_more_jobs_than_pairs(collection_folder, tmp_path):
     options = ShardOptions(panel="some", size=16, jobs=200)
     with pytest.raises(
-        SlideError, match=r"200 jobs for 110 pairs\n.*give shards\.few\.jobs fewer jobs"
+        SlideError, match=r"200 jobs for 110 pairs\n.*set shards\.few\.jobs to a lower number"
     ):
         write_shards(collection_folder.folder, "few", options, 0, tmp_path / "00")
     assert not (tmp_path / "00").exists()

@@ -1,4 +1,4 @@
-"""Finished runs that several tests look at, and copies for the tests that change something."""
+"""Finished runs that several tests read, and copies for the tests that change files."""
 
 import re
 import shutil
@@ -9,19 +9,19 @@ import runs
 
 @pytest.fixture(scope="session")
 def demo_run(tmp_path_factory):
-    """The working directory of a finished run of the demo: read only."""
+    """Return the working directory of a finished run of the demo: read only."""
     return runs.shared_run(tmp_path_factory, "demo-run")
 
 
 @pytest.fixture
 def demo_copy(demo_run, tmp_path):
-    """A copy of the finished run of the demo, with time stamps: to change."""
+    """Return a copy of the finished run of the demo, with its time stamps; tests may change it."""
     return shutil.copytree(demo_run, tmp_path / "run", symlinks=True)
 
 
 @pytest.fixture
 def jobs_of():
-    """Return the ``(rule, slide)`` pairs that a run executed, from its terminal."""
+    """Return the ``(rule, slide)`` pairs that a run executed, from its terminal output."""
 
     def parse(output):
         rule = r"^(?:local)?rule (\w+):\n(?:    .*\n)*?"
@@ -33,7 +33,7 @@ def jobs_of():
 
 @pytest.fixture
 def digests():
-    """Return the sha256 of every product, by path: what users keep and what steps hand on."""
+    """Return the SHA-256 of every product, by path: final and intermediate files."""
 
     def read(workdir, *, without=()):
         return {

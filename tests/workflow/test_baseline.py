@@ -1,4 +1,4 @@
-"""Baselines in the workflow: what is made, and what runs again when something changes."""
+"""Baselines in the workflow: their products, and the jobs that run again after a change."""
 
 import csv
 import json
@@ -31,7 +31,7 @@ CONFIG = {
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Run the workflow over three small studies; its terminal."""
+    """Return a function that runs the workflow over three small studies, and its output."""
     folder = tmp_path_factory.mktemp("baseline")
     from st1k4m.demo import dataset as demo
 
@@ -40,7 +40,7 @@ def run(tmp_path_factory):
         [
             {"slide": f"GSE{900 + number}_GSM{number}", "pmid": str(7000 + number)}
             | {"spots": 60, "genes": 60, "um_per_px": 8.0, "seed": number, "annotated": True}
-            | {"tissue": tissue}  # in the title: slides of one title are taken for one study
+            | {"tissue": tissue}  # in the title: slides with equal titles are one study
             for number, tissue in enumerate(("breast", "colon", "skin"))
         ],
     )
@@ -87,7 +87,7 @@ def test_a_changed_encoder_makes_its_own_features_again_and_no_others(run, jobs_
     assert embedded == {f"{folder}/GSE{900 + number}_GSM{number}" for number in range(3)}
     fitted = {name for rule, name in jobs if rule == "fit_ridge"}
     assert fitted == {f"small/{folder}"}
-    run()  # as it was, for the others
+    run()  # restored for the other tests
 
 
 def test_a_changed_split_makes_no_features_again(run, jobs_of):

@@ -1,4 +1,4 @@
-"""The benchmarks that take seconds run to their end; their figures are nobody's test."""
+"""The benchmarks that take seconds run to their end; their figures are not tested."""
 
 import sys
 from pathlib import Path

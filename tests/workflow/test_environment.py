@@ -1,4 +1,4 @@
-"""The same dependencies wherever they are named."""
+"""The dependencies are the same in all files that name them."""
 
 import itertools
 import re
@@ -7,7 +7,7 @@ import tomllib
 import yaml
 from places import REPOSITORY
 
-# PyPI's name where conda's differs
+# name on PyPI, if it differs from the name on conda
 PYPI = {"py-opencv": "opencv-python-headless", "pyvips": "pyvips[binary]"}
 
 

@@ -1,4 +1,4 @@
-"""Exports as parts of a run: made where asked for, whole, and not made again without reason."""
+"""Exports in a run: made on request, complete, and not made again without a change."""
 
 import json
 import subprocess
@@ -94,7 +94,7 @@ def test_a_real_section_is_as_spatialdata_io_reads_it(real_slides, run_workflow,
     factor = lowres["tissue_lowres_scalef"]
     kept = ours["table"].obs["barcode"].astype(str)
     table = theirs["table"][kept.to_numpy()]
-    assert theirs["table"].n_obs - ours["table"].n_obs == 6  # those without any count
+    assert theirs["table"].n_obs - ours["table"].n_obs == 6  # spots without counts
     assert (ours["table"].layers["counts"] != table.X).nnz == 0
     assert np.allclose(table.obsm["spatial"] * factor, ours["table"].obsm["spatial"])
     radius = theirs[SECTION]["radius"].iloc[0] * factor

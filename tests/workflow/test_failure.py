@@ -1,4 +1,4 @@
-"""One bad slide costs one slide, and is made good by the same command."""
+"""A bad slide fails alone; after a correction the same command completes it."""
 
 import csv
 import json
@@ -49,7 +49,7 @@ def test_bad_slide_fails_alone_and_the_same_command_retries_it_alone(
         "manifest.tsv",
         "summary.json",
         "report/index.html",
-    ):  # no purge takes them for old
+    ):  # with time stamps of now, so no cleanup of old files removes them
         assert (workdir / "results" / name).stat().st_mtime >= begin
 
     again = run_workflow(workdir, "--config", f"dataset={dataset}")
@@ -69,7 +69,7 @@ def test_bad_slide_fails_alone_and_the_same_command_retries_it_alone(
 
 
 def test_bad_image_ends_its_retries_alone(make_dataset, tmp_path, run_workflow):
-    """A retry of cut_tiles asks the image's header what memory it needs."""
+    """A retry of cut_tiles reads the needed memory from the header of the image."""
     small = {"tech": "ST", "spots": 60, "genes": 80}
     dataset = make_dataset([{"slide": BAD} | small, {"slide": GOOD, "seed": 1} | small])
     image = dataset / f"ST/image/{BAD}.png"

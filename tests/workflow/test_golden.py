@@ -1,4 +1,4 @@
-"""A step whose output changes must get a new revision, or old results are taken for new ones."""
+"""A step whose output changes must get a new revision. Otherwise old products are kept."""
 
 import json
 

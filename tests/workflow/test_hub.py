@@ -1,4 +1,4 @@
-"""The whole workflow from a hub: what it transfers, what it does when a transfer fails."""
+"""The whole workflow from a hub: the files that it transfers, and failed transfers."""
 
 import csv
 import hashlib
@@ -23,7 +23,7 @@ IMAGE = "ST/image/Small_ST.png"
 
 @pytest.fixture
 def loopback(tmp_path, monkeypatch):
-    """A hub that the workflow's processes use, with a cache of their own."""
+    """Return a hub that the processes of the workflow use, with their own cache."""
     with LoopbackHub() as server:
         monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
         monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
@@ -35,7 +35,7 @@ def loopback(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """Two small slides: read only."""
+    """Return a dataset of two small slides: read only."""
     from st1k4m.demo import dataset as demo
 
     folder = tmp_path_factory.mktemp("small") / "dataset"
@@ -45,7 +45,7 @@ def dataset(tmp_path_factory):
 
 @pytest.fixture
 def run(tmp_path, run_workflow):
-    """Run from the hub in one working directory; the finished process."""
+    """Return a function that runs from the hub in one folder; it returns the finished process."""
 
     def start(*settings, revision="main", target=()):
         config = [f"dataset={ADDRESS}@{revision}", *settings]
@@ -60,14 +60,14 @@ def manifest(tmp_path):
 
 
 def fetched(server):
-    """What was transferred since the last call, beside the small files of the catalogue."""
+    """Return the files transferred since the last call, without those of the catalogue."""
     paths = {path for path in server.served if not path.startswith(("meta/", "annotation/"))}
     server.served.clear()
     return paths
 
 
 def downloads(tmp_path):
-    """The count files and images that are in the working directory."""
+    """Return the count files and images that are in the working directory."""
     files = tmp_path / "run/resources/files"
     return {path.name for path in [*files.glob("counts/*.csv"), *files.glob("image/*.png")]}
 
@@ -78,11 +78,11 @@ def test_demo_from_the_hub_is_the_demo(loopback, demo_folder, demo_run, run, tmp
     done = run()
     assert done.returncode == 0, done.stdout
     assert "fetched 4 of 4 slides" in done.stdout
-    # The demo alone has a panel.
+    # Only the demo has a panel.
     without = ("human.tsv", "human.h5ad", "related.js")
     here, there = (digests(folder, without=without) for folder in (tmp_path / "run", demo_run))
     assert here.keys() == there.keys()
-    # Records and AnnData tell the files' sha256, which a folder does not.
+    # Records and AnnData have the SHA-256 of the files, which a folder does not state.
     told = ("results/records", "results/anndata", "results/report", "results/summary.json")
     assert not [path for path in here if here[path] != there[path] and not path.startswith(told)]
     assert len(list((tmp_path / "run/results/anndata").glob("*.h5ad"))) == 4
@@ -202,5 +202,5 @@ def test_a_killed_run_goes_on_where_the_transfer_stopped(loopback, demo_folder, 
     assert done.returncode == 0, done.stdout
     here = tmp_path / "run/resources/files/image/Demo_Breast_ST.png"
     assert here.read_bytes() == (demo_folder / image).read_bytes()
-    # What was on its way when the process died is sent again: a piece or two.
+    # Data that was being sent when the process was killed is sent again: one or two pieces.
     assert loopback.served[image] <= size + 2 * (1 << 16)

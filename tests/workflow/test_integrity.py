@@ -1,4 +1,4 @@
-"""Products that do not belong together never meet, and what is wrong is made again."""
+"""Products that do not belong together are never joined, and wrong products are made again."""
 
 import json
 import os
@@ -18,7 +18,7 @@ A, ST = "Sound_1.0+A", "Sound_ST"
 
 @pytest.fixture
 def workdir(sound_run, tmp_path):
-    """A copy of a finished run."""
+    """Return a copy of a finished run."""
     return shutil.copytree(sound_run.workdir, tmp_path / "run", symlinks=True)
 
 
@@ -32,7 +32,7 @@ def states(workdir):
 
 
 def assert_that_products_agree(workdir, slide):
-    """Held without the workflow's own checks: tiles are those of the spots, made as recorded."""
+    """Check without the workflow's functions that tiles belong to the spots and to the record."""
     adata = anndata.read_h5ad(workdir / f"results/anndata/{slide}.h5ad")
     record = json.loads((workdir / f"results/records/{slide}.json").read_text())
     with h5py.File(workdir / f"results/tiles/{slide}.h5") as store:
@@ -62,7 +62,7 @@ def assert_that_products_agree(workdir, slide):
 def test_a_job_that_outlives_its_driver_puts_nothing_in_place(
     sound_run, workdir, tmp_path, product, config
 ):
-    """Seen before: a store of other options in place, and "Nothing to be done"."""
+    """Earlier, a store with other options was put in place, then "Nothing to be done" printed."""
     (workdir / product).unlink()
     markers, words = tmp_path / "markers", words_of(sound_run, workdir)
     process = runs.start([*words, *config], interruptions={product: "wait"}, markers=markers)
@@ -75,14 +75,14 @@ def test_a_job_that_outlives_its_driver_puts_nothing_in_place(
     log = (workdir / f"logs/cut_tiles/{ST}.log").read_text()
 
     marker.unlink()
-    runs.finish(process)  # its output is a pipe, which ends with the job
+    runs.finish(process)  # its output is a pipe, which the job closes when it ends
     assert runs.digests(workdir) == runs.digests(sound_run.workdir)
     assert (workdir / f"logs/cut_tiles/{ST}.log").read_text() == log
     assert_that_products_agree(workdir, ST)
 
 
 def test_a_job_that_starts_after_another_run_began_touches_nothing(sound_run, workdir):
-    """As a cluster's queue may start it."""
+    """The queue of a cluster may start a job late."""
     before = runs.digests(workdir)
     (workdir / ".snakemake/st1k4m_run").write_text("another")
     code = (
@@ -203,7 +203,7 @@ def test_refresh_changes_nothing_but_in_a_run(sound_run, workdir, option):
 
 
 def test_refresh_waits_for_the_lock(sound_run, workdir, tmp_path):
-    """Seen before: the running run's catalogue replaced by a run that the lock refused."""
+    """Earlier, a run that did not get the lock replaced the catalogue of the active run."""
     product = f"work/spots/{ST}.parquet"
     (workdir / product).unlink()
     markers, words = tmp_path / "markers", words_of(sound_run, workdir)
@@ -295,7 +295,7 @@ def test_a_truncated_product_is_named_removed_and_made_again(sound_run, workdir,
     words = words_of(sound_run, workdir)
     first = runs.run([*words, "--forcerun", "build_anndata"])
     assert first.returncode != 0
-    assert f"damaged, for it cannot be opened: {product}" in first.stdout
+    assert f"damaged, because it cannot be opened: {product}" in first.stdout
     assert not path.exists()
     again = runs.run(words)
     assert again.returncode == 0, again.stdout

@@ -1,4 +1,4 @@
-"""Whatever ends a run, nothing is half-written and the same command goes on."""
+"""After any kind of end of a run, no file is half-written and the same command continues it."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ SPOTS = f"work/spots/{ST}.parquet"
 
 @pytest.fixture
 def workdir(sound_run, tmp_path):
-    """A copy of a finished run."""
+    """Return a copy of a finished run."""
     return shutil.copytree(sound_run.workdir, tmp_path / "run", symlinks=True)
 
 
@@ -26,7 +26,7 @@ def states(workdir):
 
 
 def test_job_killed_at_each_step_costs_its_slide_and_the_same_command_goes_on(sound_run, tmp_path):
-    """As the system does when memory runs out: no step can clean up after itself."""
+    """The system kills a job like this when memory runs out; the job cannot clean up."""
     workdir, markers = tmp_path / "run", tmp_path / "markers"
     words = runs.command(workdir, "--config", f"dataset={sound_run.dataset}")
     for interruptions, expected in (
@@ -79,7 +79,7 @@ def test_run_ended_by_a_signal_goes_on(sound_run, workdir, tmp_path, to_all, num
     words = runs.command(workdir, SPOTS, "--config", f"dataset={sound_run.dataset}")
     process = runs.start(words, interruptions={SPOTS: "wait"}, markers=markers)
     runs.wait_for(markers / f"{ST}.parquet", process)
-    # The engine looks for jobs a second after it started one; an interrupt at that moment is lost.
+    # Snakemake checks its jobs one second after the start of a job. A signal before that is lost.
     time.sleep(1.5)
     (os.killpg if to_all else os.kill)(process.pid, number)
     if not to_all:
@@ -87,7 +87,7 @@ def test_run_ended_by_a_signal_goes_on(sound_run, workdir, tmp_path, to_all, num
     ended = runs.finish(process)
     assert ended.returncode != 0
 
-    # SIGTERM and SIGINT wait for the job, which then ends well.
+    # After SIGTERM and SIGINT the driver waits for the job, which then succeeds.
     assert (workdir / SPOTS).exists() != to_all
     if unlock:
         locked = runs.run(words)
@@ -101,7 +101,7 @@ def test_run_ended_by_a_signal_goes_on(sound_run, workdir, tmp_path, to_all, num
 
 
 def test_job_that_outlives_its_driver_harms_no_later_run(sound_run, workdir, tmp_path):
-    """SIGKILL or SIGHUP of the driver alone leaves its job at work."""
+    """After SIGKILL or SIGHUP of the driver alone, its job continues."""
     (workdir / SPOTS).unlink()
     markers = tmp_path / "markers"
     words = runs.command(workdir, SPOTS, "--config", f"dataset={sound_run.dataset}")
@@ -113,7 +113,7 @@ def test_job_that_outlives_its_driver_harms_no_later_run(sound_run, workdir, tmp
     assert again.returncode == 0, again.stdout
 
     (markers / f"{ST}.parquet").unlink()
-    runs.finish(process)  # its output is a pipe, which ends with the job
+    runs.finish(process)  # its output is a pipe, which the job closes when it ends
     assert runs.leftovers(workdir) == []
     assert not list(workdir.glob("work/failed/*/*"))
     assert runs.digests(workdir)[SPOTS] == runs.digests(sound_run.workdir)[SPOTS]

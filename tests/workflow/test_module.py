@@ -1,10 +1,10 @@
-"""Another workflow that takes this one in with ``module``, from another folder."""
+"""Another workflow imports this one with ``module``, from another folder."""
 
 import pytest
 import runs
 from places import REPOSITORY
 
-# The importing workflow: ten lines, with a rule of its own over the last products.
+# The importing workflow: ten lines, with one rule that reads the last products.
 SNAKEFILE = """
 config.setdefault("dataset", {dataset!r})
 
@@ -24,7 +24,7 @@ rule list_slides:
 
 @pytest.fixture
 def importing(tmp_path):
-    """Write the workflow; the folder that it stands in."""
+    """Return a function that writes the workflow and returns its folder."""
 
     def write(dataset, renamed=False):
         folder = tmp_path / "elsewhere"
@@ -42,7 +42,7 @@ def importing(tmp_path):
 
 
 def words_of(folder, *arguments):
-    """Return the words of a run of the importing workflow in its own folder."""
+    """Return the command line of a run of the importing workflow in its folder."""
     words = runs.command(folder, *arguments)
     words[words.index("-s") + 1] = str(folder / "Snakefile")
     return words

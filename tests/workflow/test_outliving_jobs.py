@@ -1,8 +1,8 @@
-"""A job that outlives its killed driver never changes what a later run makes, at any step.
+"""A job that continues after its driver was killed never changes products of a later run.
 
-Each case starts a run, kills its driver with a job of one step at work, and starts another run with
-the options of the reference. The job is stopped and goes on after that run, or is so slow that it
-ends at some moment of it.
+Each case starts a run, kills its driver while a job of one step works, and starts another run with
+the options of the reference. The job is stopped and continues after that run, or it is slow and
+ends during that run.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from st1k4m.run.steps import PRODUCTS, STALE_AFTER
 ST = "Sound_ST"
 PNG = "tiles={format: png}"
 OTHER_TILES = "tiles={format: png, size: 20}"
-# By step: the product that it puts in place last, and other options for which that product is new.
+# By step: the product that it puts in place last, and other options that change this product.
 STEPS = {
     "count_expression": (f"work/expression/{ST}.h5ad", [PNG, "expression={min_genes: 3}"]),
     "align_spots": (f"work/spots/{ST}.parquet", [PNG, "geometry={max_outside: 0.4}"]),
@@ -34,13 +34,13 @@ STEPS = {
 
 @pytest.fixture(scope="session")
 def reference(sound_run, tmp_path_factory):
-    """The folder of a finished run over one slide with all steps of a chain: read only."""
+    """Return the folder of a finished run over one slide with all steps of a slide: read only."""
     return runs.shared_run(tmp_path_factory, "chain", "--config", *of_one_slide(sound_run), PNG)
 
 
 @pytest.fixture
 def workdir(reference, tmp_path):
-    """A copy of the finished run."""
+    """Return a copy of the finished run."""
     return shutil.copytree(reference, tmp_path / "run", symlinks=True)
 
 
@@ -49,7 +49,7 @@ def of_one_slide(sound_run):
 
 
 def wait_for_job(step, workdir, driver, timeout=120):
-    """Return the process of the job of a step, when it has removed what is stale and is at work."""
+    """Return the process of a step's job after it has removed the stale products."""
     stale = [
         workdir / path.format(slide=ST) for name in STALE_AFTER[step] for path in PRODUCTS[name]
     ]
@@ -61,7 +61,7 @@ def wait_for_job(step, workdir, driver, timeout=120):
                 words = (folder / "cmdline").read_bytes()
                 if (
                     f".{step}.py".encode() in words
-                    and b"-c\0" not in words  # the shell around it
+                    and b"-c\0" not in words  # the shell that started it
                     and (folder / "cwd").readlink() == workdir.resolve()
                     and log.exists()
                     and f"{step} {ST}" in log.read_text()
@@ -75,7 +75,7 @@ def wait_for_job(step, workdir, driver, timeout=120):
 
 @contextlib.contextmanager
 def slowed(process):
-    """Give a process a tenth of the time, as on a busy machine."""
+    """Let a process run for a tenth of the time, as on a busy machine."""
     stop = threading.Event()
 
     def slow_down():
@@ -97,7 +97,7 @@ def slowed(process):
 
 @contextlib.contextmanager
 def outliving(how, step, words, workdir, marks):
-    """Start a run and kill its driver; its job of ``step`` goes on during, or after, the block."""
+    """Start a run and kill its driver; its job of ``step`` continues in or after the block."""
     product = STEPS[step][0]
     (workdir / f"logs/{step}/{ST}.log").unlink()
     deeds = {product: "wait"} if how == "stopped at the end" else None
@@ -115,7 +115,7 @@ def outliving(how, step, words, workdir, marks):
                 stack.enter_context(slowed(job))
         os.kill(driver.pid, signal.SIGKILL)
         yield
-    runs.finish(driver)  # its output is a pipe, which ends with the job
+    runs.finish(driver)  # its output is a pipe, which the job closes when it ends
 
 
 def assert_that_products_agree(workdir):
@@ -164,13 +164,13 @@ def test_nothing_of_an_outliving_job_is_left(
 
 
 def cluster_job(words, step):
-    """Return the words with which the engine runs one job of a step on another machine."""
+    """Return the command with which Snakemake runs one job of a step on another machine."""
     job = ["--mode", "subprocess", "--target-jobs", f"{step}:slide={ST}", "--allowed-rules", step]
     return [*words, *job, "--no-hooks", "--nolock", "--ignore-incomplete", "--force"]
 
 
 def test_a_cluster_job_that_starts_after_its_run_removes_nothing(sound_run, reference, workdir):
-    """Seen before: the engine in the job removed the outputs before the job could look."""
+    """Earlier, Snakemake in the job removed the outputs before the script of the job started."""
     words = runs.command(workdir, "--config", *of_one_slide(sound_run), PNG)
     assert (workdir / ".snakemake/st1k4m_run").read_text() != "gone"
     done = runs.run(cluster_job(words, "cut_tiles"), ST1K4M_RUN="gone")
@@ -182,7 +182,7 @@ def test_a_cluster_job_that_starts_after_its_run_removes_nothing(sound_run, refe
 def test_a_cluster_job_that_ends_after_its_run_removes_nothing(
     sound_run, reference, workdir, tmp_path
 ):
-    """Seen before: the engine in the job removed its outputs, which were the next run's."""
+    """Earlier, Snakemake in the job removed its outputs, which belonged to the next run."""
     product, marks = STEPS["cut_tiles"][0], tmp_path / "marks"
     words = runs.command(workdir, "--config", *of_one_slide(sound_run), PNG)
     token = (workdir / ".snakemake/st1k4m_run").read_text()

@@ -1,4 +1,4 @@
-"""Slides of one's own through the whole chain, beside a dataset and alone."""
+"""The user's own slides in a whole run, together with a dataset and alone."""
 
 import json
 import shutil
@@ -31,7 +31,7 @@ def run(workdir, dataset, *words, **options):
 
 
 def outs_of(dataset, slide, folder, image=True):
-    """Write the outs folder of a Visium slide of a dataset: the same counts, positions, radius."""
+    """Write the outs folder of a dataset's Visium slide: the same counts, positions, radius."""
     base = dataset / "Visium"
     counts = pd.read_csv(base / f"gene_exp/{slide}_count.csv", index_col=0)
     coord = pd.read_csv(base / f"coord/{slide}_coord.csv", index_col=0)
@@ -70,7 +70,7 @@ def outs_of(dataset, slide, folder, image=True):
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
-    """A demo dataset and one of its slides as outs, in one run; the folder of the run."""
+    """Run a demo dataset and one of its slides as outs in one run; return the run's folder."""
     from st1k4m.demo import dataset as demo
 
     folder = tmp_path_factory.mktemp("own")

@@ -1,4 +1,4 @@
-"""What a run leaves, held against pandas, scanpy and PIL."""
+"""Compare the products of a run with results of pandas, scanpy and PIL."""
 
 import json
 import warnings
@@ -34,13 +34,13 @@ EMPTY = "Mouse_VisiumIO_VisiumHD_10bins_zerocounts"
 
 @pytest.fixture(scope="session")
 def real_run(real_slides, tmp_path_factory):
-    """The working directory of a finished run over the real slides: read only."""
+    """Return the working directory of a finished run over the real slides: read only."""
     return runs.shared_run(tmp_path_factory, "real-run", "--config", f"dataset={real_slides}")
 
 
 @pytest.fixture(params=[*DEMO, *REAL])
 def finished(request):
-    """Working directory, folder of the dataset, and name of one finished slide."""
+    """Return working directory, folder of the dataset, and name of one finished slide."""
     if request.param in DEMO:
         workdir = request.getfixturevalue("demo_run")
         return workdir, workdir / "resources/demo", request.param

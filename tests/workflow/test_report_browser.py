@@ -20,7 +20,7 @@ OPENED = "view=slide&slide=Slide_v1.2%2Bcrop"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A run over eight slides: six done, one failed, one excluded."""
+    """Return the folder of a run over eight slides: six done, one failed, one excluded."""
     folder = tmp_path_factory.mktemp("report")
     rows = []
     slides = [("Slide_ST", "ST"), (NAMED, "Visium"), ("Slide_HD", "VisiumHD")]
@@ -56,7 +56,7 @@ def chromium():
 
 
 class Page:
-    """The report as someone uses it; `close` holds it to an empty console."""
+    """A page of the report and the actions of a user; `close` checks that the console is empty."""
 
     def __init__(self, driver, folder, state=""):
         self.driver = driver

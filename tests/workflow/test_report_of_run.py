@@ -1,4 +1,4 @@
-"""The report that a run leaves."""
+"""The report of a run."""
 
 import json
 import re

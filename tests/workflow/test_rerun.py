@@ -1,4 +1,4 @@
-"""A re-run does what must be done and no more."""
+"""A re-run runs the necessary jobs and no others."""
 
 import os
 
@@ -7,7 +7,7 @@ import pytest
 DEMO = ("Demo_Brain_Visium", "Demo_Breast_ST", "Demo_Colon_VisiumHD", "Demo_v1.2+crop_Visium")
 OVER_ALL = {"build_manifest", "build_report", "relate_slides", "make_splits", "choose_panel"}
 OVER_ALL |= {"draw_collection"}
-# What the arrays are made of is for their own tests.
+# Other tests check the inputs of the arrays.
 ELSEWHERE = {"calibrate_arrays"}
 
 

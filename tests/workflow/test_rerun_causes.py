@@ -1,4 +1,4 @@
-"""What makes which steps of which slides run again, by what a run says that it would do."""
+"""Which changes make which steps of which slides run again, from dry runs."""
 
 import re
 import shutil
@@ -27,11 +27,11 @@ def change_pixels(path):
 
 
 def planned(done):
-    """Return the steps and the slides that a dry run names; it shows the jobs of a group inset."""
+    """Return the steps and the slides that a dry run names; it indents the jobs of a group."""
     assert done.returncode == 0, done.stdout
     rule = r"^ *(?:local)?rule (\w+):\n(?: +.*\n)*? +log: logs/(?:\w+/)?(.+)\.log\n"
     jobs = re.findall(rule, done.stdout, re.MULTILINE)
-    # What the arrays are made of is for their own tests: counts, say, are no part of it.
+    # Other tests check the inputs of the arrays, which do not include counts.
     jobs = [(step, slide) for step, slide in jobs if step != "calibrate_arrays"]
     return {step for step, _ in jobs}, {slide for step, slide in jobs if step not in OVER_ALL}
 
@@ -63,7 +63,7 @@ def test_changed_file_runs_the_steps_that_read_it(demo_copy, run_workflow, file,
 def test_row_of_a_table_runs_the_slides_it_speaks_of(
     demo_copy, tmp_path, run_workflow, option, name, edit
 ):
-    """A table of another name that says the same runs nothing; a row of it runs its slides."""
+    """An equal table with another name re-runs nothing; a changed row re-runs its slides."""
     own = tmp_path / name
     shutil.copy(runs.REPOSITORY / "config" / name, own)
     config = ["-n", "--config", f"geometry={{{option}: {own}}}"]

@@ -1,4 +1,4 @@
-"""Through a real Slurm: a local run's bytes, more memory after a kill, bad slides, a new driver."""
+"""Runs on a real Slurm: bytes of a local run, more memory after a kill, bad slides, restart."""
 
 import os
 import re
@@ -21,7 +21,7 @@ STEPS += ("fingerprint_slide", "draw_slide")
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A Slurm of one node on this machine, for this file's tests."""
+    """Return a Slurm of one node on this machine, for the tests of this file."""
     try:
         with slurm.Slurm() as running:
             yield running
@@ -41,12 +41,12 @@ def states(workdir):
 
 
 def submitted(output):
-    """Count the cluster jobs of a run, from its terminal."""
+    """Count the cluster jobs of a run, from its terminal output."""
     return len(re.findall(r"submitted with SLURM jobid \d+", output))
 
 
 def ended(cluster, workdir):
-    """Return state and memory (MB) of the cluster jobs of a working directory, in their order."""
+    """Return state and memory (MB) of the cluster jobs of a working directory, in order."""
     jobs = cluster.ask("squeue", "--states=all", "--noheader", "--sort=i", "--format=%T %m %Z")
     found = [line.split() for line in jobs.splitlines()]
     return [(state, memory) for state, memory, folder in found if folder == str(workdir)]
@@ -57,10 +57,10 @@ def test_the_demo_comes_out_as_in_a_local_run(cluster, demo_run, tmp_path):
     assert done.returncode == 0, done.stdout
     assert runs.digests(tmp_path) == runs.digests(demo_run)
     assert len(states(tmp_path)) == 4
-    # One job a slide, and over all of them relate_slides and choose_panel.
+    # One job per slide, and relate_slides and choose_panel over all slides.
     assert submitted(done.stdout) == 4 + 2
     assert {status for status, _ in states(tmp_path).values()} == {"done"}
-    # What Slurm printed is kept of jobs that failed only.
+    # The logs of Slurm are kept only for failed jobs.
     assert list((tmp_path / "logs/slurm").rglob("*.log")) == []
 
 
@@ -77,7 +77,7 @@ def test_transfers_run_where_the_run_was_started(cluster, make_dataset, tmp_path
 
 
 def test_a_job_killed_for_memory_gets_more(cluster, sound_run, tmp_path):
-    # Of the group's steps two can run at once. In the first try that is too little for the engine.
+    # Two steps of the group can run at once. In the first try they have too little memory.
     memory = [f"{step}:mem_mb=100 * 10 ** (attempt - 1)" for step in STEPS]
     done = runs.run(
         command(

@@ -1,4 +1,4 @@
-"""A run that is killed again and again gets through, and what it made is that of a clean run."""
+"""A run that is killed again and again completes, with the same products as a clean run."""
 
 import os
 import random
@@ -17,7 +17,7 @@ SMALL = {"spots": 60, "genes": 40, "um_per_px": 8.0}
 
 
 def make_dataset(folder, sound, damaged):
-    """Write sound slides, and a slide for each of the damages."""
+    """Write undamaged slides, and one slide for each kind of damage."""
     rows = [demo.make_slide(folder, f"Soak_{n:03}", seed=n, **SMALL) for n in range(sound)]
     for fault in damaged:
         rows.append(demo.make_slide(folder, fault.slide, annotated=True, **SMALL))
@@ -26,9 +26,9 @@ def make_dataset(folder, sound, damaged):
 
 
 def kill_until_done(words, seconds):
-    """Run until a run ends by itself, killed after so many seconds each; the last run, and kills.
+    """Repeat a run, killed after some seconds, until it ends; return it and the number of kills.
 
-    By turns the whole run dies, as when power is lost, or its driver alone, whose jobs then go on.
+    In turn the whole run is killed, as in a power failure, or only its driver; its jobs continue.
     """
     for kills, patience in enumerate(seconds):
         process = runs.start(words)
@@ -37,7 +37,7 @@ def kill_until_done(words, seconds):
             return subprocess.CompletedProcess(words, process.returncode, output), kills
         except subprocess.TimeoutExpired:
             (os.killpg if kills % 2 else os.kill)(process.pid, signal.SIGKILL)
-            process.stdout.close()  # jobs that go on hold its other end
+            process.stdout.close()  # jobs that continue have its other end open
             process.wait()
         unlocked = runs.run([*words, "--unlock"])
         assert unlocked.returncode == 0, unlocked.stdout
@@ -77,7 +77,7 @@ def test_run_killed_again_and_again_gets_through(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif("SOAK_SLIDES" not in os.environ, reason="SOAK_SLIDES=200 asks for an hour")
 def test_soak(tmp_path):
-    """A tenth of the slides damaged."""
+    """One tenth of the slides are damaged."""
     slides = int(os.environ["SOAK_SLIDES"])
     damaged = [fault for fault in table.WORKFLOW if fault.name != "forbidden"][: slides // 10]
     chance = random.Random(0)

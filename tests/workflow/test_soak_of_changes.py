@@ -1,6 +1,6 @@
-"""Kills, changed options, replaced files and lost folders in any order: in the end all is current.
+"""After kills, changed options, replaced files and lost folders in any order, all is current.
 
-SOAK_ROUNDS asks for more rounds, SOAK_SEED for another order.
+SOAK_ROUNDS sets the number of rounds, SOAK_SEED the order.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ OPTIONS = (
 )
 OLDER, NEWER = 1_000_000_000, 1_900_000_000
 TRIES = 4
-"""Runs of one command that may end with a product that was found wrong, removed and named."""
+"""How many runs of one command may end with a wrong product that was removed and named."""
 
 
 def give_each_spot_the_counts_of_the_next(path):
@@ -43,7 +43,7 @@ def give_each_spot_the_counts_of_the_next(path):
 
 
 class Soak:
-    """A dataset with two working directories, and what may happen to them."""
+    """A dataset with two working directories, and the events that may happen to them."""
 
     def __init__(self, folder, seed):
         self.chance = random.Random(seed)
@@ -68,14 +68,14 @@ class Soak:
     def note(self, what):
         self.done.append(what)
 
-    # -- what may happen between two runs
+    # -- events between two runs
 
     def change_options(self):
         self.options = self.chance.choice(OPTIONS)
         self.note(f"options {self.options}")
 
     def replace_file(self):
-        """Exchange a file with one of other content, with an older or a newer time stamp."""
+        """Replace a file by one with other content and an older or a newer time stamp."""
         slide, (folder, suffix) = (
             self.chance.choice(SLIDES),
             self.chance.choice([("gene_exp", "_count.csv"), ("image", ".png")]),
@@ -106,7 +106,7 @@ class Soak:
             self.note(f"lost {path.relative_to(self.workdir)}")
 
     def cut_a_product(self):
-        """As a disk does that was full, with the time stamp that the file had."""
+        """Truncate a product, as a full disk does, and keep its time stamp."""
         kinds = ("work/expression/*", "work/spots/*", "results/tiles/*.h5", "results/anndata/*")
         made = sorted(path for kind in kinds for path in self.workdir.glob(kind))
         if made:
@@ -124,7 +124,7 @@ class Soak:
     # -- runs
 
     def run_and_kill(self):
-        """Kill a run at some moment: all of it, or its driver alone, whose jobs then go on."""
+        """Kill a run at some moment: all of it, or its driver alone, whose jobs continue."""
         process = runs.start(self.words())
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.communicate(timeout=self.chance.uniform(2, 25))
@@ -156,7 +156,7 @@ class Soak:
         self.run_and_kill()
 
     def get_through(self):
-        """Type the same command until it ends well; how often that took."""
+        """Repeat the same command until it succeeds; return the number of runs."""
         for tries in range(1, TRIES + 1):
             done = runs.run(self.words())
             assert "Traceback" not in done.stdout, done.stdout
@@ -165,7 +165,7 @@ class Soak:
         pytest.fail(f"{TRIES} runs of one command failed:\n{done.stdout}")
 
     def check(self, fresh):
-        """Compare with a run in a new directory, with the options and the files of this moment."""
+        """Compare with a run in a new directory, with the current options and files."""
         tries = self.get_through()
         for process in self.outliving:
             runs.finish(process)
@@ -174,7 +174,7 @@ class Soak:
         assert clean.returncode == 0, clean.stdout
         made, wanted = (self.products(folder) for folder in (self.workdir, fresh))
         assert {path: made.get(path) for path in wanted} == wanted
-        # of other options there may be more: the tar of a format that is not asked for any more
+        # products of earlier options may remain: the tar of a format that is no longer selected
         assert {Path(path).suffix for path in made.keys() - wanted.keys()} <= {".tar"}
         rows = build_manifest.read_manifest(self.workdir / "results/manifest.tsv")
         assert {row["status"] for row in rows} == {"done"}

@@ -1,4 +1,4 @@
-"""The table of steps is what Snakemake finds in the rules, both ways."""
+"""The table of steps equals the rules as Snakemake parses them, in both directions."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ from snakemake.api import SnakemakeApi
 from snakemake.settings.types import ConfigSettings, ResourceSettings
 from st1k4m.run.steps import STALE_AFTER, STEPS, slide_of_product
 
-# Rules that make no file: what is asked for, and what is only printed.
+# Rules that make no file: targets, and commands that only print.
 NO_STEP = {"all", "plan", "describe", "leaks", "remove_leftovers"}
 EVERYTHING = {
     "tiles": {"format": "webdataset"},
@@ -22,7 +22,7 @@ EVERYTHING = {
 
 @pytest.fixture(scope="module")
 def rules(tmp_path_factory):
-    """The rules as Snakemake parsed them, by name, with every optional step asked for."""
+    """Return the rules as Snakemake parsed them, by name, with every optional step selected."""
     with SnakemakeApi() as api:
         flow = api.workflow(
             resource_settings=ResourceSettings(cores=1),
@@ -38,7 +38,7 @@ def test_every_rule_is_a_step_and_every_step_a_rule(rules):
 
 
 def step_that_makes(path):
-    """The step that makes a file, if one does; the path may be of one slide or split, or of any."""
+    """Return the step that makes a file, if any; the path may have wildcards or values."""
     for step in STEPS.values():
         for pattern in step.makes.values():
             before, _, rest = pattern.partition("{")  # the slide, or the name of a split
@@ -49,7 +49,7 @@ def step_that_makes(path):
 
 
 def bare(path):
-    """A path of a rule without the constraints of its wildcards."""
+    """Return a path of a rule without the constraints of its wildcards."""
     return re.sub(r"\{(\w+),.*?\}(?=[._/]|$)", r"{\1}", str(path))
 
 
@@ -59,7 +59,7 @@ def test_every_step_makes_what_its_rule_puts_out(rules):
 
 
 def test_every_step_reads_what_its_rule_takes_in(rules):
-    """Where a function gives some of the input, the table may state more than the rule shows."""
+    """The table may have more inputs than the rule shows if a function returns some of them."""
     for name, step in STEPS.items():
         paths = [path for path in rules[name].input if isinstance(path, str)]
         read = {step_that_makes(str(path)) for path in paths} - {None}
@@ -75,7 +75,7 @@ def test_every_step_has_a_script_of_its_name(rules):
 
 
 def test_what_is_stale_after_a_step():
-    """By hand, from the picture in the Snakefile."""
+    """The expected steps were written by hand, from the diagram in the Snakefile."""
     exports = ("write_spatialdata", "hash_products")
     assert STALE_AFTER["draw_slide"] == ("hash_products",)
     assert STALE_AFTER["write_spatialdata"] == ("hash_products",)
@@ -91,7 +91,7 @@ def test_what_is_stale_after_a_step():
     assert STALE_AFTER["cut_tiles"] == tiles_and_all_after[1:]
     assert STALE_AFTER["count_expression"] == tiles_and_all_after
     assert STALE_AFTER["align_spots"] == tiles_and_all_after
-    # an image may have been fetched again for cut_tiles alone, which leaves the spots in place
+    # an image can be fetched again for cut_tiles alone, and then the spots are kept
     assert STALE_AFTER["fetch_image"] == tiles_and_all_after
     assert STALE_AFTER["fetch_coord"] == tiles_and_all_after
     assert STALE_AFTER["fetch_counts"] == ("count_expression", *tiles_and_all_after)

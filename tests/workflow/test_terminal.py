@@ -1,4 +1,4 @@
-"""What a run shows: bars in a terminal, plain lines elsewhere, no list of thousands of paths."""
+"""The output of a run: bars in a terminal, plain lines elsewhere, no long lists of paths."""
 
 import importlib.util
 import os
@@ -19,7 +19,7 @@ needs_display = pytest.mark.skipif(
 
 
 def run_in_terminal(words):
-    """Run words in a terminal; exit status and what was shown, without its control sequences."""
+    """Run a command in a terminal; return the exit status and the output without control codes."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         words,
@@ -34,7 +34,7 @@ def run_in_terminal(words):
     while True:
         try:
             data = os.read(ours, 65536)
-        except OSError:  # how Linux says that the other side is closed
+        except OSError:  # Linux reports in this way that the other side is closed
             break
         if not data:
             break
@@ -46,7 +46,7 @@ def run_in_terminal(words):
 
 @pytest.fixture(scope="module")
 def one_bad(tmp_path_factory):
-    """A dataset of two slides, one with a word for a coordinate."""
+    """Return a dataset of two slides, one of which has a word instead of a coordinate."""
     folder = tmp_path_factory.mktemp("one-bad")
     make_dataset(folder, [{"slide": "Good", "spots": 60}, {"slide": "Bad", "spots": 60}])
     (coord,) = folder.rglob("Bad_coord.csv")
@@ -63,7 +63,7 @@ def test_terminal_shows_a_bar_a_step_failures_whole_and_the_summary_last(one_bad
     assert status == 1
     assert re.search(r"Total Progress +━+", shown)
     assert re.search(r"draw slide +━+", shown)
-    # a line that a job writes is whole: the bars are redrawn below it
+    # a line of a job is printed complete, and the bars are redrawn below it
     (coord,) = one_bad.rglob("Bad_coord.csv")
     assert f"FAILED Bad at align_spots: {coord}, line 4: yaxis of spot" in shown
     last = shown.rstrip().splitlines()[-4:]
@@ -107,7 +107,7 @@ def test_job_all_does_not_list_every_path(demo_run):
 
 
 def test_workflow_runs_below_a_path_with_a_space(sound_run, tmp_path):
-    """Snakemake does not quote the interpreter, which lies in the clone's own .venv."""
+    """Snakemake does not quote the interpreter, whose path has the space too."""
     clone = tmp_path / "a clone"
     clone.mkdir()
     for name in ("Snakefile", "config", "envs", "profiles", "report", "rules", "scripts"):

@@ -1,4 +1,4 @@
-"""What a run makes, as one dataset: pairs and shards against the slides' own files."""
+"""The products of a run as one dataset: compare pairs and shards with the slides' files."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Names, ids, texts and headers come from outside; docs/security.md says what each must not do."""
+"""Names, ids, texts and headers are untrusted; docs/security.md lists the protections."""
 
 import ast
 import csv
@@ -38,7 +38,7 @@ HOSTILE = (
 
 @pytest.fixture(scope="module")
 def hostile_run(tmp_path_factory):
-    """A finished run over a slide whose texts, genes, ids and labels are all meant ill."""
+    """Return a finished run over a slide with hostile texts, genes, ids and labels."""
     folder = tmp_path_factory.mktemp("hostile")
     dataset = folder / "dataset"
     row = demo.make_slide(dataset, SLIDE, annotated=True, spots=60, genes=40, um_per_px=8.0)
@@ -56,7 +56,7 @@ def hostile_run(tmp_path_factory):
     content = {path: path.read_text() for path in (coord, labels)}
     content[counts] = "\n".join([",".join(["", *genes]), *lines]) + "\n"
     for old, text in zip(ids, HOSTILE, strict=True):
-        # Without white space, commas and quotes, of which the tables are made.
+        # Without white space, commas and quotes, which are the syntax of the tables.
         new = re.sub(r"[\s,\"]", "_", f"{SLIDE}_{text}")
         content = {path: known.replace(old, new) for path, known in content.items()}
     content[labels] = content[labels].replace("stroma", HOSTILE[0]).replace("tumour", HOSTILE[1])
@@ -87,7 +87,7 @@ def test_no_text_breaks_lines_or_columns_of_the_manifest(hostile_run):
 
 
 def test_no_text_is_code_in_the_report(hostile_run):
-    """A browser's view is in test_report_browser; here every script is one call with JSON."""
+    """Every script must be one call with JSON; test_report_browser tests it in a browser."""
     report = hostile_run[0] / "run/results/report"
     index = (report / "index.html").read_text()
     assert "alert(1)" not in index
@@ -161,7 +161,7 @@ def test_text_that_unpacks_to_200_mb_is_not_unpacked(tmp_path):
     code = (
         "import sys; from st1k4m.image import decode\n"
         "header = decode.read_header(sys.argv[1]); list(decode.Bands(sys.argv[1], header))\n"
-        # Not ru_maxrss, which a child takes over from the process that started it.
+        # Not ru_maxrss, because a child inherits it from the process that started it.
         "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
     )
     done = subprocess.run(

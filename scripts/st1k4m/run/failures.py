@@ -1,4 +1,4 @@
-"""Failures of a slide's job: the record, and its words for people."""
+"""Failures of a slide's job: the failure record, its reason and its hint."""
 
 import errno
 import json
@@ -34,7 +34,10 @@ _DISK = {
 
 
 def failure_path(step: str, slide: str) -> Path:
-    """Return where the failure of ``slide`` at ``step`` is recorded: outside the job's outputs."""
+    """Return the path of the failure record of ``slide`` at ``step``.
+
+    It is not an output of the job, because Snakemake removes the outputs of a failed job.
+    """
     return Path("work/failed") / step / f"{slide}.json"
 
 
@@ -53,7 +56,7 @@ def read_failure(slide: str) -> dict[str, Any] | None:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """Read one record; a damaged one (a power failure) says nothing, so it is removed, and said."""
+    """Read one record. A damaged one (after a power failure) is removed, with a warning."""
     try:
         failure = json.loads(path.read_text(encoding="utf-8"))
         return {
@@ -64,13 +67,13 @@ def _read(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):
-        log.warning("%s is damaged and is removed: it counts as if it had not been there", path)
+        log.warning("%s is damaged, so it is ignored and removed", path)
         path.unlink(missing_ok=True)
         return None
 
 
 def end_if_final(failure: Path, attempt: int) -> None:
-    """Raise the recorded failure again if it is final: bad data is not tried twice."""
+    """Raise the recorded failure again in a retry if it is final: bad data is not tried twice."""
     known = _read(failure) if attempt > 1 else None
     if known and known["final"]:
         raise SlideError(known["slide"], known["reason"], known["hint"])
@@ -82,7 +85,8 @@ def remove_stale_products(step: str, slide: str) -> None:
     Raises
     ------
     RunOverError
-        Another run began, perhaps while this process was stopped: what is left is that run's.
+        Another run began, perhaps while this process was stopped. The remaining products belong
+        to that run.
     """
     for stale in (step, *STALE_AFTER[step]):
         for product in PRODUCTS[stale]:
@@ -93,17 +97,17 @@ def remove_stale_products(step: str, slide: str) -> None:
 
 
 def forget_failures(step: str, slide: str) -> None:
-    """Remove the records of this step and of those that led here: it has all they make."""
+    """Remove the failure records of this step and of all steps before it: they succeeded."""
     for earlier in PRODUCTS:
         if earlier == step or step in STALE_AFTER[earlier]:
             failure_path(earlier, slide).unlink(missing_ok=True)
 
 
 def explain(error: BaseException, log_file: str, reads: Iterable[str] = ()) -> tuple[str, str]:
-    """Return reason and hint for people; an unexpected error leaves its traceback in the log.
+    """Return the reason and the hint of a failure; log the traceback of an unexpected error.
 
-    ``reads`` are the products that the job reads: one that is damaged is the reason. It is removed,
-    so that the same command makes it again.
+    ``reads`` are the products that the job reads. If one of them is damaged, it is the reason. It
+    is removed, and the same command then makes it again.
     """
     if isinstance(error, SlideError):
         log.error("%s", escape(str(error)))
@@ -118,7 +122,7 @@ def explain(error: BaseException, log_file: str, reads: Iterable[str] = ()) -> t
         for path in damaged:
             Path(path).unlink(missing_ok=True)
         return (
-            f"damaged, for it cannot be opened: {', '.join(damaged)}",
+            f"damaged, because it cannot be opened: {', '.join(damaged)}",
             "it was removed: run the same command again",
         )
     if isinstance(error, MemoryError):
@@ -126,23 +130,26 @@ def explain(error: BaseException, log_file: str, reads: Iterable[str] = ()) -> t
         return "the job ran out of memory", hint
     if (number := _system_error(error)) in _DISK:
         what, hint = _DISK[number]
-        named = re.search(r"\bname = '([^']+)'", str(error))  # by HDF5
+        named = re.search(r"\bname = '([^']+)'", str(error))  # in the message of HDF5
         where = getattr(error, "filename", None) or (named[1] if named else error)
         return f"{what}: {where}", hint
     return (
         f"unexpected {type(error).__name__}: {error}".splitlines()[0],
-        f"read {log_file}; if the data is sound, report it with this log",
+        f"read {log_file}; if the data is correct, report the error with this log",
     )
 
 
 def _system_error(error: BaseException) -> int | None:
-    """Return the system's error number; HDF5 often tells it only in its text, Arrow by the type."""
+    """Return the system's error number.
+
+    HDF5 often gives it only in the message. Arrow gives only the type of the exception.
+    """
     if isinstance(error, OSError) and error.errno:
         return error.errno
     if isinstance(error, FileNotFoundError):
         return errno.ENOENT
-    told = re.search(r"\berrno = (\d+)", str(error))
-    return int(told[1]) if told else None
+    found = re.search(r"\berrno = (\d+)", str(error))
+    return int(found[1]) if found else None
 
 
 def record_failure(path: Path, slide: str, step: str, reason: str, hint: str, final: bool) -> None:
@@ -150,5 +157,5 @@ def record_failure(path: Path, slide: str, step: str, reason: str, hint: str, fi
     record = {"slide": slide, "stage": step, "reason": reason, "hint": hint, "final": final}
     try:
         write_text(path, json.dumps(record, indent=1))
-    except OSError as error:  # a full disk: the terminal and the exit status still tell
+    except OSError as error:  # a full disk: the terminal and the exit status still show the failure
         log.error("the failure could not be recorded: %s", error)

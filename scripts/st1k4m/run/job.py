@@ -1,6 +1,6 @@
-"""What every job does: its log, whole outputs, and a record of its failure.
+"""Run a job of the workflow: its log, its threads, and the record of its failure.
 
-All paths of the products are relative to the working directory of the run.
+All paths of products are relative to the working directory of the run.
 """
 
 import contextlib
@@ -43,9 +43,10 @@ def run(
 ) -> Iterator[TextIO]:
     """Surround the work of one job.
 
-    Opens the log before anything heavy is imported and sends all output there, caps thread pools,
-    removes the step's own old products and those of later steps (they no longer belong to what this
-    step makes), and, when the work fails, writes the failure record and says so on the terminal.
+    It opens the log before large libraries are imported, sends all output there, and limits the
+    thread pools. It removes the old products of this step and of later steps, because they do not
+    belong to the new products. If the work fails, it writes the failure record and prints the
+    failure on the terminal.
 
     Parameters
     ----------
@@ -54,29 +55,30 @@ def run(
     slide
         Name of the slide; empty for a job over all slides.
     log_file
-        The job's log, which replaces an earlier one. A JSON file of the same name takes the job's
-        time and memory.
+        The job's log; it replaces an earlier one. The job's time and memory are written to a JSON
+        file of the same name.
     attempt
-        Which try this is. A :class:`SlideError` is final: a later try ends at once with it.
+        Number of the try. A :class:`SlideError` is final: a later try fails at once with it.
     threads
-        Cores this job may use.
+        Number of cores that this job may use.
     reads
-        Files that the job reads; a damaged product among them is named when the job fails.
+        Files that the job reads. If the job fails and a product among them is damaged, the failure
+        names it.
 
     Yields
     ------
     TextIO
-        The terminal that the process had.
+        The standard error of the process before it was sent to the log.
 
     Raises
     ------
     SystemExit
-        With status 1 when the work failed, or another run began since the one of this job.
+        With status 1 if the work failed, or if another run began after the run of this job.
     """
     begin = time.monotonic()
     try:
         join_run()
-    except RunOverError as over:  # before anything of the other run's is touched
+    except RunOverError as over:  # before a file of the other run is changed
         sys.exit(f"{step} {slide}: {over}")
     terminal = _send_output_to(log_file)
     _cap_threads(threads)
@@ -103,7 +105,7 @@ def run(
         _leave_if_run_is_over(error)
         reason, hint = map(escape, explain(error, log_file, reads))
         log.error("failed after %.1f s, peak memory %.0f MB", time.monotonic() - begin, _peak_mb())
-        if failure:  # first, for the terminal may be gone
+        if failure:  # first, because the terminal may be closed
             record_failure(failure, slide, step, reason, hint, isinstance(error, SlideError))
         print(
             f"FAILED {slide or 'all slides'} at {step}: {reason}\n"
@@ -115,29 +117,29 @@ def run(
 
 
 def _leave_if_run_is_over(error: Exception) -> None:
-    """End a job whose run is over: what it met, and would remove, is another run's."""
+    """End a job whose run is over: the files that it would remove belong to another run."""
     try:
         ensure_run_is_on()
     except RunOverError as over:
-        log.warning("%s; it had met %r", over, error)
+        log.warning("%s; its error was %r", over, error)
         sys.exit(1)
 
 
 def usage_path(log_file: str | Path) -> Path:
-    """Return where a job that is done leaves its time (seconds) and peak memory (MB)."""
+    """Return the file to which a job that is done writes its time (s) and peak memory (MB)."""
     return Path(f"{str(log_file).removesuffix('.log')}.json")
 
 
 def _send_output_to(log_file: str) -> TextIO:
-    """Make the log file the process's output, and return the terminal it had."""
+    """Send standard output and standard error to the log; return the earlier standard error."""
     Path(log_file).parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     terminal = os.fdopen(os.dup(2), "w")
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
-    if descriptor > 2:  # it is one of the two where that was closed
+    if descriptor > 2:  # it is 1 or 2 if that was closed before
         os.close(descriptor)
-    if sys.stdout is None:  # it was closed when this process began
+    if sys.stdout is None:  # standard output was closed when this process started
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     if sys.stderr is None:
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
@@ -158,14 +160,14 @@ def _cap_threads(threads: int) -> None:
         os.environ[f"{pool}_NUM_THREADS"] = str(threads)
     os.environ["VIPS_CONCURRENCY"] = str(threads)
     if not os.access(Path.home(), os.W_OK) and "XDG_CACHE_HOME" not in os.environ:
-        # Numba keeps what it compiled below the home folder, and fails where it cannot.
+        # Numba keeps its cache below the home folder, and fails if it cannot write there.
         os.environ.setdefault("NUMBA_CACHE_DIR", os.path.abspath(".snakemake/numba"))
 
 
 def _peak_mb() -> float:
-    """Peak resident memory in MB (2**20 bytes).
+    """Return the peak resident memory in MB (2**20 bytes).
 
-    Not ``ru_maxrss`` where Linux tells it otherwise: that counts what the parent had before.
+    Linux has it in ``/proc``. There ``ru_maxrss`` includes the peak of the parent before the fork.
     """
     try:
         with open("/proc/self/status", encoding="ascii") as status:
@@ -180,9 +182,9 @@ def run_script(step: str, job: Any) -> contextlib.AbstractContextManager[TextIO]
     Parameters
     ----------
     step
-        Name of the rule in this workflow; one that takes it in may have given it another.
+        Name of the rule in this workflow. A workflow that imports this one may have renamed it.
     job
-        What the engine gives the script: wildcards, log, resources, threads, input.
+        The ``snakemake`` object of the script: wildcards, log, resources, threads, input.
     """
     return run(
         step,
@@ -194,31 +196,31 @@ def run_script(step: str, job: Any) -> contextlib.AbstractContextManager[TextIO]
     )
 
 
-#: Params that say where a file is, and so nothing about what is made of it; and what the catalogue
-#: says of the study, which the record states and which differs between a folder and a hub.
+#: Params that do not change the content of a product: the paths of the files, and the facts of the
+#: catalogue about the study. The record states these facts; a folder and a hub can differ in them.
 PLACES = {"counts", "coord", "image", "annotation", "study"}
-#: Params that are not options of the step: places, what `Made` states apart, and what the products
-#: that are read must have been made with.
+#: Params that are not options of the step: `PLACES`, the other fields of `Made`, and the digests of
+#: the options that the products it reads must be made with.
 NOT_OPTIONS = PLACES | {"revision", "inputs", "made_with"}
 
 
 def origins(step: str, job: Any, **reads: str | Sequence[str]) -> dict[str, Made]:
-    """Say what a job's products are made from, after comparing the products that it reads.
+    """Return what a job's products are made from, after a comparison of the products it reads.
 
     Parameters
     ----------
     step
         The step.
     job
-        What the engine gives the script. All its params count but `NOT_OPTIONS`; ``made_with`` has,
-        by step, the digest of the options that a product which is read must be made with.
+        The ``snakemake`` object of the script. All its params except `NOT_OPTIONS` are options.
+        ``made_with`` gives by step the digest of the options of the product that this job reads.
     **reads
-        By step: the product of it that this job reads, or several.
+        By step: its product that this job reads, or several products.
 
     Returns
     -------
     dict
-        By step, this one last: what its product was made from.
+        By step, this one last: the `Made` of its product.
 
     Raises
     ------
@@ -241,7 +243,7 @@ def origins(step: str, job: Any, **reads: str | Sequence[str]) -> dict[str, Made
 
 
 def statement(step: str, params: Mapping[str, Any], reads: Mapping[str, str]) -> Made:
-    """Say what a product of a step is made from, by the params of its rule."""
+    """Return what a product of a step is made from, by the params of its rule."""
     parameters = {name: value for name, value in params.items() if name not in NOT_OPTIONS}
     inputs = {kind: sizes(identity) for kind, identity in params.get("inputs", {}).items()}
     return Made(step, params["revision"], plain(parameters), inputs, dict(reads))

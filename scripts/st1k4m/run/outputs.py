@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all."""
+"""Write files and folders whole or not at all."""
 
 import contextlib
 import hashlib
@@ -13,18 +13,18 @@ from st1k4m.errors import RunOverError, SlideError
 from st1k4m.run.products import stamp
 from st1k4m.run.provenance import Made
 
-#: Holds the token of the run that began last in this working directory.
+#: File with the token of the run that began last in this working directory.
 RUN_FILE = Path(".snakemake/st1k4m_run")
-#: Where a job finds the token of the run that it belongs to. Local jobs and those of Slurm take
-#: over the environment of the command that started them.
+#: Environment variable with the token of the run that a job belongs to. Local jobs and Slurm jobs
+#: inherit the environment of the command that started them.
 RUN_VARIABLE = "ST1K4M_RUN"
-#: Files up to this size in bytes are written through to the disk before they are put in place, so
-#: that a power failure cannot leave them empty: it takes milliseconds.
+#: Files up to this size in bytes are flushed to the disk before they are put in place, which takes
+#: milliseconds. Otherwise a power failure could leave them empty.
 DURABLE = 1 << 20
 
 
 def begin_run() -> None:
-    """Begin a run: from now on jobs of earlier runs put no file in place here."""
+    """Begin a run in this folder: jobs of earlier runs put no more files in place."""
     token = uuid.uuid4().hex
     os.environ.pop(RUN_VARIABLE, None)
     write_text(RUN_FILE, token)
@@ -32,7 +32,13 @@ def begin_run() -> None:
 
 
 def join_run() -> None:
-    """Let this process belong to the run that started it; without such, to the one that is on."""
+    """Let this process belong to the run that started it, else to the current run.
+
+    Raises
+    ------
+    RunOverError
+        Another run began after the run that started this process.
+    """
     if token := _current_run():
         os.environ.setdefault(RUN_VARIABLE, token)
     ensure_run_is_on()
@@ -42,13 +48,13 @@ def ensure_run_is_on() -> None:
     """Raise `RunOverError` if another run began here after the one that this process belongs to."""
     if not run_is_on():
         raise RunOverError(
-            "another run began in this folder after the one that started this job, which leaves "
-            "its result out"
+            "another run began in this folder after the run that started this job, so the result "
+            "of this job is not used"
         )
 
 
 def run_is_on() -> bool:
-    """Whether no other run began here after the one that this process belongs to."""
+    """Return whether no other run began here after the one that this process belongs to."""
     mine, current = os.environ.get(RUN_VARIABLE), _current_run()
     return not (mine and current) or mine == current
 
@@ -62,22 +68,23 @@ def _current_run() -> str:
 
 @contextlib.contextmanager
 def atomic(path: str | Path, made: Made | None = None) -> Iterator[Path]:
-    """Give a path beside ``path`` to write to, and put the file in place when all went well.
+    """Give a temporary path to write to; rename it to ``path`` if no error was raised.
 
-    The name is one no other process uses. What a killed process left beside ``path`` is removed;
-    one that still runs on this host, because its driver alone was killed, keeps its own.
+    No other process uses the temporary name. Temporary files of ``path`` that killed processes
+    left are removed. A process that still runs on this host, because only its driver was killed,
+    keeps its temporary file.
 
     Parameters
     ----------
     path
-        Where the whole file shall appear; its folder is made.
+        Path of the complete file; its folder is made.
     made
-        What it was made from, to be written into an HDF5 file or a JPEG.
+        What the file was made from. It is written into the file, which is HDF5 or JPEG.
 
     Yields
     ------
     Path
-        Where to write. The same folder, so that the final rename is atomic.
+        The temporary path, in the same folder because the rename must be atomic.
 
     Raises
     ------
@@ -103,20 +110,20 @@ def atomic(path: str | Path, made: Made | None = None) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Give a path beside ``path`` for a folder, and put the folder in place when all went well.
+    """Give a temporary path for a folder; rename it to ``path`` if no error was raised.
 
-    As `atomic`, but a folder cannot be replaced in one call: an old one is moved aside first. So
-    for a moment there may be none, and never one that is half old, or half written.
+    It works like `atomic`, but a folder cannot be replaced in one call. The old folder is renamed
+    first, so for a moment the folder may be missing. It is never a mix of old and new files.
 
     Parameters
     ----------
     path
-        Where the whole folder shall appear; its parent is made.
+        Path of the complete folder; its parent is made.
 
     Yields
     ------
     Path
-        Where to make the folder; nothing is there yet.
+        The temporary path, which does not exist yet.
 
     Raises
     ------
@@ -138,7 +145,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 def remove(path: str | Path) -> None:
-    """Remove a file, or a folder with all it holds; what is not there is no error."""
+    """Remove a file, or a folder with its content. A missing path is not an error."""
     path = Path(path)
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
@@ -147,7 +154,7 @@ def remove(path: str | Path) -> None:
 
 
 def _name_beside(path: Path) -> Path:
-    """Return a name beside ``path`` that no other process uses; remove what killed ones left."""
+    """Return a path in the same folder that no other process uses; remove those of killed ones."""
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{path.name}."
     host_here = _short_host()
@@ -155,7 +162,7 @@ def _name_beside(path: Path) -> Path:
         if leftover.name.startswith(prefix) and leftover.name.endswith(".tmp"):
             owner = leftover.name[len(prefix) : -len(".tmp")].removesuffix(".old")
             host, process, run = (*owner.split("."), "", "")[:3]
-            # What a job of another run is about to put in place must not get there after this.
+            # A job of another run must not put its file in place after this.
             if host != host_here or run != _own_run() or not _is_running(process):
                 remove(leftover.path)
     return path.with_name(f"{prefix}{host_here}.{os.getpid()}.{_own_run()}.tmp")
@@ -166,7 +173,7 @@ def _own_run() -> str:
 
 
 def _short_host() -> str:
-    """Return a name of this host that is short: it stands beside a slide's name in a file name."""
+    """Return a short name of this host, because a file name has the slide's name too."""
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
@@ -179,7 +186,7 @@ def _make_durable(path: Path) -> None:
 def _is_running(process: str) -> bool:
     try:
         os.kill(int(process), 0)
-    except PermissionError:  # another user's
+    except PermissionError:  # a process of another user
         return True
     except (ProcessLookupError, OverflowError, ValueError):
         return False
@@ -193,12 +200,12 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def require(slide: str, kind: str, path: str) -> Path:
-    """Return ``path`` if the file is there.
+    """Return ``path`` if the file exists.
 
     Raises
     ------
     SlideError
-        The dataset does not have the file, or it is gone.
+        The dataset does not have the file, or it was removed.
     """
     if not os.path.isfile(path):
         raise SlideError(

@@ -1,4 +1,4 @@
-"""Products as files: what one carries about its making, and whether it is whole."""
+"""Product files: read and write what a product was made from, and check that it is complete."""
 
 import json
 import os
@@ -11,12 +11,12 @@ _JPEG_START, _JPEG_COMMENT = b"\xff\xd8", b"\xff\xfe"
 
 
 def read_made(path: str | os.PathLike[str]) -> Made | None:
-    """Read what a product says it was made from.
+    """Read from a product what it was made from.
 
     Returns
     -------
     Made or None
-        None where it says nothing.
+        None if the product does not state it.
 
     Raises
     ------
@@ -29,7 +29,7 @@ def read_made(path: str | os.PathLike[str]) -> Made | None:
 
 
 def read_origins(record: str | os.PathLike[str]) -> list[Made]:
-    """Read from a slide's record what its products were made from; nothing from a damaged one."""
+    """Read from a slide's record what its products were made from; empty if it is damaged."""
     try:
         text = Path(record).read_text(encoding="utf-8")
         return [Made(**made) for made in json.loads(text)[KEY].values()]
@@ -38,16 +38,16 @@ def read_origins(record: str | os.PathLike[str]) -> list[Made]:
 
 
 def stamp(path: str | os.PathLike[str], suffix: str, made: Made) -> None:
-    """Write what a product was made from into it, while no one else knows of the file yet.
+    """Write into a product what it was made from, before the file is put in place.
 
     Parameters
     ----------
     path
-        An HDF5 file or a JPEG. The other formats state it when they are written.
+        An HDF5 file or a JPEG. Products of other formats are written with this statement.
     suffix
-        Of the product's own name: ``.h5``, ``.h5ad`` or ``.jpg``.
+        Suffix of the product's final name: ``.h5``, ``.h5ad`` or ``.jpg``.
     made
-        What it was made from.
+        What the product was made from.
     """
     if suffix == ".jpg":
         text = made.text.encode()
@@ -64,7 +64,7 @@ def stamp(path: str | os.PathLike[str], suffix: str, made: Made) -> None:
 
 
 def is_damaged(path: str | os.PathLike[str]) -> bool:
-    """Whether a product that is there cannot be opened: it was cut short, or is empty."""
+    """Return whether a product exists but cannot be opened: it is truncated or empty."""
     if not os.path.isfile(path) or Path(path).suffix not in _READERS:
         return False
     try:
@@ -116,9 +116,12 @@ def _from_jpeg(path: Path) -> str:
 
 
 def _from_script(path: Path) -> str:
-    """Pages of the report state nothing; one that was cut short lacks its last call's end."""
+    """Check that a page of the report is complete; it does not state what it was made from.
+
+    A truncated page does not end with the end of its last call.
+    """
     if not path.read_bytes().endswith(b");\n"):
-        raise ValueError(f"{path} was cut short")
+        raise ValueError(f"{path} is truncated")
     return ""
 
 

@@ -1,4 +1,4 @@
-"""What a product was made from: carried inside it, and compared by whoever joins products."""
+"""What a product was made from: stored in the product, compared when products are joined."""
 
 import hashlib
 import json
@@ -11,12 +11,12 @@ from typing import Any
 
 from st1k4m.errors import StaleProductError
 
-#: Files up to this size in bytes are identified by their content, as Snakemake does it: then one
-#: that was only touched is the same.
+#: Files up to this size in bytes are identified by their content, as in Snakemake. Then a file that
+#: has only a new time stamp is the same file.
 SMALL = 1_000_000
 #: Length of a digest in hexadecimal digits: 64 bits.
 DIGITS = 16
-#: The name under which a product carries what it was made from.
+#: Key of this statement in a product.
 KEY = "made"
 
 
@@ -29,13 +29,13 @@ class Made:
     step
         The step that made it.
     revision
-        Of the step.
+        Revision of the step.
     parameters
-        All options that the step was given, as JSON has them.
+        All options of the step, as JSON values.
     inputs
-        Size in bytes of the files of the source that were read, by kind; see `sizes`.
+        By kind: sizes in bytes of the source files that were read; see `sizes`.
     reads
-        Digest of each product that was read, by the step that made it.
+        By step: the digest of its product that was read.
     """
 
     step: str
@@ -46,17 +46,17 @@ class Made:
 
     @cached_property
     def digest(self) -> str:
-        """A short name of all of this: equal only for products of equal content."""
+        """A digest of all fields: equal only for products of equal content."""
         return digest_of(self.text)
 
     @property
     def text(self) -> str:
-        """All of this as one line of JSON."""
+        """All fields as one line of JSON."""
         return json.dumps(asdict(self), sort_keys=True, ensure_ascii=True)
 
     @classmethod
     def from_text(cls, text: str) -> "Made":
-        """Read what `text` gives.
+        """Read the JSON that `text` returns.
 
         Raises
         ------
@@ -75,7 +75,7 @@ def digest_of(text: str) -> str:
 
 
 def parameters_digest(parameters: Mapping[str, Any]) -> str:
-    """Return a short name of a step's options, equal only for equal ones."""
+    """Return a digest of a step's options: equal only for equal options."""
     return digest_of(json.dumps(plain(parameters), sort_keys=True))
 
 
@@ -85,15 +85,16 @@ def plain(value: Any) -> Any:
 
 
 def file_identity(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> str:
-    """Say which content of a file, or of several, is meant.
+    """Return a text that identifies the content of one file or of several.
 
-    A newer time stamp is not enough: a file may be replaced by an older one (``cp -p``, ``mv``).
+    Comparing time stamps is not enough: ``cp -p`` or ``mv`` can replace a file by an older one.
 
     Returns
     -------
     str
-        Per file its size, a colon, and up to `SMALL` bytes the SHA-256 (first digits), else the
-        time of the last change in nanoseconds; ``missing`` for a file that is not there.
+        For each file its size in bytes, a colon, and a second part, or ``missing``. The second part
+        is the start of the SHA-256 for files up to `SMALL` bytes, else the time of the last change
+        in nanoseconds. Files are separated by a space.
     """
     if isinstance(paths, str | os.PathLike):
         paths = [paths]
@@ -101,9 +102,9 @@ def file_identity(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str
 
 
 def sizes(identity: str) -> str:
-    """Return the sizes in what `file_identity` gave.
+    """Return the sizes from a result of `file_identity`.
 
-    The rest depends on when a file was changed and where it came from, of which a product must not:
+    The rest depends on the time stamp and the source of a file. A product must not depend on them:
     it is the same from a folder and from a hub.
     """
     return " ".join(part.partition(":")[0] for part in identity.split(" "))
@@ -116,37 +117,37 @@ def _identify(path: Path) -> str:
             return f"{status.st_size}:{status.st_mtime_ns}"
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:DIGITS]
         return f"{status.st_size}:{digest}"
-    except OSError:  # the job that reads the file says what is wrong with it
+    except OSError:  # the job that reads the file reports the error
         return "missing"
 
 
 def check_reads(slide: str, made: Mapping[str, tuple[str, Made | None]]) -> dict[str, str]:
-    """Compare products that are about to be joined, and return the digest of each.
+    """Compare products before they are joined, and return the digest of each.
 
     Parameters
     ----------
     slide
         Name of the slide.
     made
-        By step: the path of the product, and what it carries.
+        By step: the path of its product, and what the product was made from.
 
     Returns
     -------
     dict
-        Digests by step, for the product that is made from them.
+        By step: the digest of its product.
 
     Raises
     ------
     StaleProductError
-        A product carries nothing, is of another step or revision than the table of steps has, or
-        was made from another file than the one that is here. It names that product.
+        A product does not state what it was made from, has another step or another revision than
+        expected, or was made from another file than the current one. The error names the product.
     """
     from st1k4m.run.steps import REVISIONS
 
     digests: dict[str, str] = {}
     for step, (path, origin) in made.items():
         if origin is None or origin.step != step:
-            raise StaleProductError(slide, path, f"does not say that {step} made it")
+            raise StaleProductError(slide, path, f"does not state that {step} made it")
         if origin.revision != REVISIONS[step]:
             raise StaleProductError(
                 slide,
@@ -158,18 +159,18 @@ def check_reads(slide: str, made: Mapping[str, tuple[str, Made | None]]) -> dict
         for step, digest in (origin.reads if origin else {}).items():
             if step in digests and digest != digests[step]:
                 raise StaleProductError(
-                    slide, path, f"was made from another {made[step][0]} than the one that is here"
+                    slide, path, f"was made from another {made[step][0]} than the current one"
                 )
     return digests
 
 
 def check_parameters(slide: str, path: str, made: Made | None, digest: str) -> None:
-    """Compare the options that a product was made with to those of this run.
+    """Compare the options that a product was made with to the options of this run.
 
     Raises
     ------
     StaleProductError
-        Their `parameters_digest` is not ``digest``.
+        The `parameters_digest` of the product's options is not ``digest``.
     """
     if made and parameters_digest(made.parameters) != digest:
         raise StaleProductError(slide, path, "was made with other options than those of this run")
@@ -181,14 +182,14 @@ def check_same(slide: str, first: str, made: Made | None, second: str, other: Ma
     Raises
     ------
     StaleProductError
-        They were not made from the same; it names the second.
+        They were not made from the same data. The error names the second product.
     """
     if made != other:
         raise StaleProductError(slide, second, f"is not of the same job as {first}")
 
 
 def difference(old: Any, new: Any, name: str = "") -> str:
-    """Name the first option that differs between two sets of them, with both values."""
+    """Return the first option that differs between two sets of options, with both values."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted(old.keys() | new.keys()):
             if old.get(key) != new.get(key):

@@ -1,6 +1,6 @@
-"""The configuration: all its faults at once, and the options that hold for a slide.
+"""The configuration: find all its faults at once, and return the options of a slide.
 
-Imported while Snakemake parses, so it stays with the standard library, PyYAML and jsonschema.
+Snakemake imports this when it parses, so only the standard library, PyYAML and jsonschema are used.
 """
 
 import contextlib
@@ -20,17 +20,17 @@ from st1k4m.technologies import TECHS
 OVERRIDE_COLUMNS = ("slide", "swap", "scale", "flip", "shift_x", "shift_y")
 LENGTHS = ("pitch_um", "spot_um", "drawn_um")
 GEOMETRY_COLUMNS = ("applies_to", "lattice", *LENGTHS, "source")
-#: Micrometres; no array is a metre wide.
+#: Upper limit of a length in micrometres: no array is one metre wide.
 LONGEST = 1e6
-#: Kinds of lattice that an array can have; `geometry.lattice` knows what each one is.
+#: Kinds of lattice that an array can have; `geometry.lattice` describes each kind.
 LATTICES = ("hexagonal", "square", "staggered")
 
 
 def parse_texts(config: dict[str, Any], schema_path: str | Path) -> None:
     """Convert texts to numbers or truth values where the schema expects them.
 
-    ``--config`` leaves nested values, and ``true``, as texts. Changes ``config``; a text that
-    spells nothing of the right type stays for `check`.
+    ``--config`` leaves nested values, and ``true``, as texts. This changes ``config``. A text that
+    is not a value of the right type stays a text, and `check` reports it.
     """
     for error in list(_validator(schema_path).iter_errors(config)):
         if isinstance(error.instance, str) and error.absolute_path:
@@ -43,14 +43,14 @@ def parse_texts(config: dict[str, Any], schema_path: str | Path) -> None:
 
 
 class Fault(NamedTuple):
-    """What is wrong with the configuration: the key at the top of it, and a sentence."""
+    """A fault of the configuration: the top-level key, and a sentence that describes it."""
 
     key: str
     sentence: str
 
 
 def check(config: dict[str, Any], schema_path: str | Path) -> list[Fault]:
-    """Hold a configuration to its schema.
+    """Check a configuration against its schema.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def check(config: dict[str, Any], schema_path: str | Path) -> list[Fault]:
     Returns
     -------
     list of Fault
-        Each says what was found and what would be right. Empty if all is well.
+        Each states what was found and what is expected. Empty if the configuration is valid.
     """
     errors = _validator(schema_path).iter_errors(config)
     faults = [
@@ -77,7 +77,7 @@ def check(config: dict[str, Any], schema_path: str | Path) -> list[Fault]:
 
 
 def options(config: dict[str, Any], section: str, tech: str) -> dict[str, Any]:
-    """Return the options of a section by name: those of a technology go before the general ones."""
+    """Return the options of a section by name; those of the technology replace the general ones."""
     return {**config[section], **config["technologies"].get(tech, {}).get(section, {})}
 
 
@@ -96,12 +96,12 @@ def read_table(path: str | Path, columns: Collection[str] = ()) -> list[dict[str
     Returns
     -------
     list of dict
-        A row a line, by column name; every value is text without surrounding space.
+        One dict per line, by column name. Every value is text without surrounding space.
 
     Raises
     ------
     ConfigError
-        The file is missing or no UTF-8 text, lacks a column, or a line has another number of
+        The file is missing or is not UTF-8 text, lacks a column, or a line has another number of
         fields than the header.
     """
     return [row for _, row in _numbered_rows(path, columns)]
@@ -113,7 +113,7 @@ def read_geometry(path: str | Path) -> list[dict[str, str]]:
     Raises
     ------
     ConfigError
-        Also where a row cannot be used, see `array_faults`.
+        Also if a row cannot be used, see `array_faults`.
     """
     rows = _numbered_rows(path, GEOMETRY_COLUMNS)
     faults = [
@@ -125,7 +125,7 @@ def read_geometry(path: str | Path) -> list[dict[str, str]]:
 
 
 def array_faults(row: dict[str, str]) -> list[str]:
-    """Say what is wrong with a row of the table of arrays; empty if it can be used."""
+    """Return what is wrong with a row of the table of arrays; empty if it can be used."""
     faults = [
         f"{name} is {row[name]!r}, expected micrometres above 0 and below {LONGEST:g}"
         for name in LENGTHS
@@ -149,7 +149,7 @@ def read_overrides(path: str | Path, slides: Collection[str]) -> list[dict[str, 
     Raises
     ------
     ConfigError
-        Also where a row is of no slide of the catalogue, or a slide has two rows.
+        Also if the slide of a row is not in the catalogue, or if a slide has two rows.
     """
     rows = _numbered_rows(path, OVERRIDE_COLUMNS)
     lines: dict[str, int] = {}
@@ -174,10 +174,10 @@ def read_overrides(path: str | Path, slides: Collection[str]) -> list[dict[str, 
 
 
 def rows_for(table: list[dict[str, str]], slide: str, tech: str) -> list[dict[str, str]]:
-    """Return the rows of the geometry table that speak of a slide.
+    """Return the rows of the geometry table that apply to a slide.
 
-    A row applies to a technology, or to the slides whose names begin with its ``applies_to``; the
-    rows with the longest such beginning go before those of the technology.
+    A row applies to a technology, or to the slides whose names begin with its ``applies_to``. The
+    rows with the longest matching beginning replace those of the technology.
     """
     studies = [
         row["applies_to"]
@@ -189,12 +189,12 @@ def rows_for(table: list[dict[str, str]], slide: str, tech: str) -> list[dict[st
 
 
 def digest(path: str | Path | None) -> str:
-    """Return the sha256 over the tables at ``path``, a file or a folder of them; empty for None.
+    """Return the SHA-256 of the tables at ``path``, a file or a folder; empty for None.
 
     Raises
     ------
     ConfigError
-        There is no such file or folder, or it cannot be read.
+        The file or folder does not exist or cannot be read.
     """
     if path is None:
         return ""
@@ -217,7 +217,7 @@ def override_for(table: list[dict[str, str]], slide: str) -> dict[str, str]:
 
 
 def _numbered_rows(path: str | Path, columns: Collection[str]) -> list[tuple[int, dict[str, str]]]:
-    """Read a table; see `read_table`. Each row comes with its line, counted from 1."""
+    """Read a table; see `read_table`. Return each row with its line number, from 1."""
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
@@ -249,7 +249,7 @@ def _numbered_rows(path: str | Path, columns: Collection[str]) -> list[tuple[int
 
 
 def _length(text: str) -> float | None:
-    """Return the micrometres in ``text``; None if it holds no number in (0, `LONGEST`)."""
+    """Return the micrometres in ``text``; None if it is not a number in (0, `LONGEST`)."""
     try:
         value = float(text)
     except ValueError:
@@ -270,8 +270,8 @@ def _validator(schema_path: str | Path) -> Draft202012Validator:
     return Draft202012Validator(yaml.safe_load(Path(schema_path).read_text(encoding="utf-8")))
 
 
-def _sentences(error: Any) -> list[str]:  # jsonschema's; its schema is a mapping here
-    """Say in words what one error of jsonschema means; a wrong key among several is one each."""
+def _sentences(error: Any) -> list[str]:
+    """Return sentences that describe one error of jsonschema: one per wrong key or value."""
     where = ".".join(str(part) for part in error.absolute_path)
     if error.validator == "additionalProperties" and isinstance(error.instance, dict):
         known = list(error.schema.get("properties", {}))

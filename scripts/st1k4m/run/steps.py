@@ -1,7 +1,7 @@
-"""The steps of the workflow: what each makes, whose products it reads, and its revision.
+"""The steps of the workflow: the products of each, the steps it reads from, and its revision.
 
-The one place that states this. A test holds the table to the rules, both ways. A step is a rule, a
-script and a folder of logs of the same name.
+Only this table states them. A test checks that it equals the rules. A step is a rule, a script and
+a folder of logs of the same name.
 """
 
 import re
@@ -15,16 +15,16 @@ class Step:
     Attributes
     ----------
     name
-        Of the rule.
+        Name of the rule.
     makes
-        Its outputs by their name in the rule; ``{slide}`` stands for the slide.
+        Its outputs by their name in the rule; ``{slide}`` is the name of the slide.
     reads
         The steps whose outputs it reads.
     revision
-        Goes through ``params`` of the rule, so raising it re-runs the step for every slide. Raise
-        it whenever the step's output changes.
+        It is one of the rule's ``params``, so a higher revision re-runs the step for every slide.
+        Raise it whenever the step's output changes.
     kept_when_stale
-        Whether its outputs stay when it, or a step before it, runs again: downloads do.
+        Whether its outputs are kept when it, or a step before it, runs again. Downloads are.
     optional
         Whether it runs only where the configuration asks for it.
     """
@@ -278,24 +278,24 @@ STEPS = {step.name: step for step in (*_FETCHES, *_CHAIN, *_COLLECTION, *_TRAINI
 """Every step by its name, in the order of the chain."""
 
 BASELINE = tuple(step.name for step in _BASELINE)
-"""Those of baselines, once an encoder and slide, an encoder, or a baseline."""
+"""Steps of baselines. They run once per encoder and slide, per encoder, or per baseline."""
 
 SLIDE_STEPS = {step.name: step for step in (*_FETCHES, *_CHAIN)}
-"""Those that run once a slide."""
+"""Steps that run once per slide, by name."""
 
 
 PRODUCTS = {
     name: () if step.kept_when_stale else tuple(step.makes.values())
     for name, step in SLIDE_STEPS.items()
 }
-"""By step of a slide: the files that it leaves and that go when they are stale."""
+"""By step of a slide: its products that are removed when they are stale."""
 
 REVISIONS = {name: step.revision for name, step in STEPS.items() if not step.kept_when_stale}
-"""By step: its revision; a download has none."""
+"""By step: its revision; downloads have none."""
 
 
 def _all_after(step: str) -> tuple[str, ...]:
-    """Return the slide's steps that read, directly or through others, what ``step`` makes."""
+    """Return the slide's steps that read products of ``step``, directly or through others."""
     after = {step}
     for later in SLIDE_STEPS.values():  # in the order of the chain
         if after.intersection(later.reads):
@@ -306,8 +306,8 @@ def _all_after(step: str) -> tuple[str, ...]:
 def _stale_after(step: str) -> tuple[str, ...]:
     """Return the slide's steps whose products are stale once ``step`` ran.
 
-    A download may have been fetched again for one of its readers alone (the image, when a tile
-    option changed). So a fetch makes stale only what all its readers lead to.
+    A file can be downloaded again for one of its readers alone: the image, if a tile option
+    changed. So after a download only the steps that follow all of its readers are stale.
     """
     readers = [later.name for later in SLIDE_STEPS.values() if step in later.reads]
     if not step.startswith("fetch_"):
@@ -317,14 +317,14 @@ def _stale_after(step: str) -> tuple[str, ...]:
 
 
 STALE_AFTER = {step: _stale_after(step) for step in SLIDE_STEPS}
-"""By step of a slide: the later steps whose products are stale once it ran."""
+"""By step of a slide: the later steps whose products are stale after it ran."""
 
 
 def slide_of_product(path: str) -> str:
-    """Return the slide whose product a path is, by the table of steps; empty if of none."""
+    """Return the slide of a product, given its path; empty if no step makes that path."""
     for pattern in (made for step in STEPS.values() for made in step.makes.values()):
         before, _, after = pattern.partition("{slide}")
-        # another wildcard, as that of an encoder, is a folder's name
+        # any other wildcard, such as {encoder}, is the name of a folder
         matched = re.fullmatch(
             re.sub(r"\\{\w+\\}", "[^/]+", re.escape(before)) + "([^/]+)" + re.escape(after), path
         )

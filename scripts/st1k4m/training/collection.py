@@ -1,4 +1,4 @@
-"""The door to a collection: its tables, its slides, and pairs of tile and expression."""
+"""Read the results of a run: the tables, the slides, and pairs of tile and expression."""
 
 import difflib
 import importlib.util
@@ -31,7 +31,7 @@ _REMAKE = "run the workflow again with this version"
 class Collection:
     """The results of the workflow over all slides.
 
-    Opening reads one table; files of slides are opened when they are asked for.
+    Making one reads one table. Files of slides are opened when they are used.
 
     Parameters
     ----------
@@ -41,12 +41,12 @@ class Collection:
     Attributes
     ----------
     slides : pandas.DataFrame
-        ``collection/slides.tsv``, a row a slide. Unknown texts are empty, unknown numbers NaN.
+        ``collection/slides.tsv``, one row per slide. Unknown texts are empty, unknown numbers NaN.
 
     Raises
     ------
     ValueError
-        The folder holds no collection, or one of another version.
+        The folder has no collection, or a collection of another version.
     """
 
     def __init__(self, results: str | Path) -> None:
@@ -55,8 +55,8 @@ class Collection:
         path = self._folder / "slides.tsv"
         if not path.is_file():
             raise ValueError(
-                f"{path} does not exist: give the results folder of a run of the workflow, "
-                "and let the run end without failed slides"
+                f"{path} does not exist: give the results folder of a run of the workflow that "
+                "ended without failed slides"
             )
         self.slides = _read_table(path, _COLUMNS)
 
@@ -79,7 +79,7 @@ class Collection:
         Raises
         ------
         ValueError
-            There is no such split; the message lists those there are.
+            The split does not exist; the message lists the existing ones.
         """
         path = self._path("splits", "split", name)
         return _read_table(path, ("slide", "part"))
@@ -90,12 +90,12 @@ class Collection:
         Raises
         ------
         ValueError
-            There is no such panel; the message lists those there are.
+            The panel does not exist; the message lists the existing ones.
         """
         return _read_table(self._path("panels", "panel", name), ("rank", "gene"))
 
     def panel_slides(self, name: str) -> list[str]:
-        """Return the slides whose expression a panel has; errors as of `panel`."""
+        """Return the slides of a panel. Raises the errors of `panel`."""
         path = self._path("panels", "panel", name)
         return expressions.read_panel_slides(path.with_suffix(".h5ad"))
 
@@ -105,7 +105,7 @@ class Collection:
         Raises
         ------
         ValueError
-            There is no such slide.
+            The collection does not have the slide.
         """
         import anndata
 
@@ -117,7 +117,7 @@ class Collection:
         Raises
         ------
         ValueError
-            There is no such slide.
+            The collection does not have the slide.
         """
         from st1k4m.formats.tile_store import TileStore
 
@@ -145,36 +145,37 @@ class Collection:
         split, part
             The slides of these parts of a split. Without a split: all slides.
         panel
-            Genes of the expression, and only slides that the panel is about. Without one: all
-            genes, of one slide.
+            Genes of the expression, and only the slides of the panel. Without a panel: all genes
+            of one slide.
         size
-            Pixels of a side to which tiles are brought (by area where that is smaller, else
-            cubic); without it they are as in the stores, which must then have one size.
+            Side in pixels to which tiles are resized (by area if this is smaller, else cubic).
+            Without it tiles are as in the stores, which must then all have the same size.
         slides
-            Only these of the slides; the panel must have each of them.
+            Only these slides; the panel must have each of them.
         target
             ``log1p``: ``expression``, log1p of normalised counts; ``counts``: ``counts``, as
             measured; ``both``; None: tiles alone.
         over
-            What counts are normalised over: ``all`` genes of the slide, as the AnnData's ``X``, or
-            the ``panel``, as the ``X`` of its file.
+            Genes over which counts are normalised: ``all`` genes of the slide, as in ``X`` of the
+            AnnData, or the ``panel``, as in ``X`` of its file.
         labels
             Whether pairs have a ``label``, from the pathologists' annotation.
         transform
-            Called with each tile, (3, size, size) uint8; one of torchvision.transforms.v2, for
-            example.
+            Called with each tile, (3, size, size) uint8. An example is a transform of
+            torchvision.transforms.v2.
         max_open
-            Files open at a time, in each process.
+            Largest number of open files, in each process.
         arrays
-            ``torch`` (a ``torch.utils.data.Dataset`` of tensors) or ``numpy``. By default torch
-            where it is installed.
+            ``torch`` (a ``torch.utils.data.Dataset`` of tensors) or ``numpy``. The default is
+            torch if it is installed.
 
         Raises
         ------
         ValueError
-            Something asked for is not there or does not fit; the message says what there is.
+            A requested split, part, panel or slide does not exist, or options do not fit together.
+            The message lists the existing ones.
         SlideError
-            A slide's files are gone, of another version or of another run.
+            A file of a slide is missing, or was made by another version or another run.
         """
         chosen = self._choose(split, part, slides)
         _check_choice("target", target, (*expressions.TARGETS, None))
@@ -207,11 +208,11 @@ class Collection:
         part: str | int | Iterable[str | int] | None,
         slides: Iterable[str] | None,
     ) -> list[str]:
-        """Return the slides asked for, in the order of the collection."""
+        """Return the requested slides, in the order of the collection."""
         known = self.slides["slide"].tolist()
         chosen = set(known)
         if split is None and part is not None:
-            raise ValueError(f"part {part!r} is of no split; {_offer('split', self.splits)}")
+            raise ValueError(f"part {part!r} needs a split; {_offer('split', self.splits)}")
         if split is not None:
             chosen = self._slides_of_parts(split, part)
             missing = sorted(chosen - set(known))
@@ -260,7 +261,7 @@ class Collection:
         return None
 
     def _members(self, panel: str, chosen: list[str]) -> list[str]:
-        """Return those of the slides that the panel is about."""
+        """Return the chosen slides that the panel has."""
         members = set(self.panel_slides(panel))
         own = [slide for slide in chosen if slide in members]
         if not own:
@@ -269,11 +270,11 @@ class Collection:
                 f"{len(members):,}, see panel_slides({panel!r})"
             )
         if len(own) < len(chosen):
-            log.info("panel %s is about %d of %d slides", panel, len(own), len(chosen))
+            log.info("panel %s has %d of %d slides", panel, len(own), len(chosen))
         return own
 
     def _check_origins(self, stores: Sequence[Store], panel: Path | None, anndata: bool) -> None:
-        """Refuse files that were made by another version, or not from one another."""
+        """Refuse files of another version, and files that were not made from each other."""
         digests = {}
         for store in stores:
             path = self._product(store.slide, "anndata", ".h5ad") if anndata else None
@@ -363,19 +364,19 @@ def _check_choice(name: str, value: str | None, choices: Sequence[str | None]) -
 
 
 def _offer(kind: str, names: list[str], name: str = "") -> str:
-    """Say what there is, the likeliest first where there is much."""
+    """Return a sentence that lists the names; of many names, only those similar to ``name``."""
     if not names:
-        return f"there is no {kind}: name one in the configuration and run the workflow"
+        return f"the results have no {kind}: add one to the configuration and run the workflow"
     close = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5) if name else []
     if len(names) <= 10:
-        return f"there is {', '.join(names)}"
+        return f"known are {', '.join(names)}"
     if close:
         return f"did you mean {' or '.join(close)}?"
-    return f"there are {len(names):,}, such as {', '.join(names[:3])}"
+    return f"{len(names):,} are known, such as {', '.join(names[:3])}"
 
 
 def _read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Read a table of the collection; lines before its header may be comments."""
+    """Read a table of the collection; comment lines may precede the header."""
     with open(path, encoding="utf-8") as file:
         comments = 0
         while file.readline().startswith("#"):

@@ -1,7 +1,8 @@
 """The expression of pairs: a panel's genes over many slides, or all genes of one slide.
 
-A panel stays in memory as sparse counts in the order of the pairs, two bytes for the gene and four
-for the count: 0.6 GB for all 4.3 million spots and 128 genes, a fifth of which are found in a spot.
+The counts of a panel are kept in memory as a sparse matrix in the order of the pairs: two bytes for
+the gene and four for the count. All 4.3 million spots and 128 genes use 0.6 GB, because a fifth of
+the genes are found in a spot.
 """
 
 import contextlib
@@ -24,7 +25,7 @@ OVER = ("all", "panel")
 
 _ANOTHER_RUN = "run the workflow again: results of different runs are mixed"
 _STRETCH = 1 << 16  # rows read at a time
-_GAP = 1 << 10  # rows that are read and left out rather than read around
+_GAP = 1 << 10  # shorter gaps of unwanted rows are read too, which needs fewer reads
 
 
 @dataclass(frozen=True)
@@ -71,18 +72,19 @@ class Rows:
 
 @dataclass(frozen=True)
 class Expression:
-    """Expression of pairs, numbered as the pairs are.
+    """Expression of pairs; row i belongs to pair i.
 
     Attributes
     ----------
     genes
         Names of the columns.
     counts
-        Raw counts, int32; None if they were not asked for.
+        Raw counts, int32; None if they are not needed.
     scale
-        (pairs,) float32: what counts are divided by before log1p.
+        (pairs,) float32: divisor of the counts before log1p; None if ``log1p`` is read or not
+        needed.
     log1p
-        Values as a file has them, float32; None where they follow from counts and scale.
+        Values of the file, float32; None if they are computed from counts and scale.
     present
         (slides, genes) bool: whether the slide measured the gene; None for all genes of one slide.
     """
@@ -94,7 +96,7 @@ class Expression:
     present: np.ndarray | None
 
     def read(self, pairs: np.ndarray, target: str) -> dict[str, Rows]:
-        """Read ``expression`` (float32), ``counts`` (int32) or both, as ``target`` says."""
+        """Return ``expression`` (float32), ``counts`` (int32) or both, as ``target`` states."""
         counts = None if self.counts is None else self.counts.take(pairs)
         parts = {}
         if target in ("log1p", "both"):
@@ -113,21 +115,22 @@ def read_panel(path: str | Path, stores: Sequence[Store], target: str, over: str
     Parameters
     ----------
     path
-        ``panels/{name}.h5ad``; the slides' AnnData are ``../../anndata/{slide}.h5ad`` from there.
+        ``collection/panels/{name}.h5ad``. The AnnData of the slides are read from the folder
+        ``anndata`` of the same results.
     stores
         The slides' tile stores, in the order of the pairs.
     target
         One of `TARGETS`.
     over
-        ``all``: counts are normalised over all genes of the slide, as the AnnData's ``X``;
-        ``panel``: the panel's own ``X``, normalised as the panel's head says.
+        ``all``: counts are normalised over all genes of the slide, as in ``X`` of the AnnData.
+        ``panel``: ``X`` of the panel, normalised as the panel states.
 
     Raises
     ------
     ValueError
         The panel lacks a slide, or was made by another version.
     SlideError
-        A slide's spots in the panel, its AnnData and its tile store do not agree.
+        The panel, the AnnData and the tile store of a slide do not have the same spots.
     """
     path = Path(path)
     with _open(path) as file:
@@ -154,13 +157,13 @@ def read_panel(path: str | Path, stores: Sequence[Store], target: str, over: str
 
 
 def read_panel_slides(path: str | Path) -> list[str]:
-    """Return the slides of a panel, in its order; errors as of `read_panel`."""
+    """Return the slides of a panel, in its order. Raises the errors of `read_panel`."""
     with _open(Path(path)) as file:
         return panel_file.read_slides(file)
 
 
 def read_slide(path: str | Path, store: Store, target: str) -> Expression:
-    """Read all genes of one slide; parameters and errors as of `read_panel`."""
+    """Read all genes of one slide; parameters and errors are those of `read_panel`."""
     with _open_slide(Path(path), store) as file:
         rows = _spots_with_tile(file, store)
         counts = _read_rows(open_counts(file), rows, np.int32) if target != "log1p" else None
@@ -169,17 +172,17 @@ def read_slide(path: str | Path, store: Store, target: str) -> Expression:
 
 
 def read_scale(path: str | Path, store: Store) -> np.ndarray:
-    """Read what a slide's counts were divided by: (tiles,) float32, total over target."""
-    with _told(Path(path), store):
+    """Read the divisor of a slide's counts: (tiles,) float32, total over target."""
+    with _named_errors(Path(path), store):
         totals, target, tile = slide_anndata.read_totals(path)
     totals = totals[_with_tile(tile, store, path)]
     scale = (totals.astype(np.float32) / target).astype(np.float32)
-    scale[scale == 0] = 1  # as scanpy does with spots without counts
+    scale[scale == 0] = 1  # spots without counts, as in scanpy
     return scale
 
 
 def read_labels(path: str | Path, store: Store) -> list[str]:
-    """Read the annotation of the spots that have a tile; empty texts where there is none."""
+    """Read the annotation of the spots that have a tile; empty texts for no annotation."""
     with _open_slide(Path(path), store) as file:
         rows = _spots_with_tile(file, store)
         labels = slide_anndata.read_labels(file)
@@ -191,7 +194,7 @@ def read_labels(path: str | Path, store: Store) -> list[str]:
 
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[h5py.File]:
-    """Open the stacked expression of a panel; what it lacks is told in a sentence."""
+    """Open the stacked expression of a panel; an error becomes one sentence."""
     try:
         with h5py.File(path) as file:
             yield file
@@ -206,13 +209,13 @@ def _open(path: Path) -> Iterator[h5py.File]:
 
 @contextlib.contextmanager
 def _open_slide(path: Path, store: Store) -> Iterator[h5py.File]:
-    with _told(path, store), h5py.File(path) as file:
+    with _named_errors(path, store), h5py.File(path) as file:
         yield file
 
 
 @contextlib.contextmanager
-def _told(path: Path, store: Store) -> Iterator[None]:
-    """Say in a sentence what is wrong with the AnnData of a slide."""
+def _named_errors(path: Path, store: Store) -> Iterator[None]:
+    """Turn an error of reading a slide's AnnData into a `SlideError`."""
     try:
         yield
     except FileNotFoundError:
@@ -223,7 +226,7 @@ def _told(path: Path, store: Store) -> Iterator[None]:
 
 
 def _slide_spans(file: h5py.File, path: Path) -> dict[str, tuple[int, int]]:
-    """Return each slide's rows of a panel, first and end, in their order."""
+    """Return the rows of each slide in a panel, first and end, in the order of the panel."""
     codes, names = panel_file.read_slide_of_spots(file)
     edges = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)]
     spans = {}
@@ -242,8 +245,8 @@ def _rows_of_pairs(
 ) -> np.ndarray:
     """Return the row of the panel for each pair, (pairs,) int64.
 
-    A panel has a slide's spots in the AnnData's order, and says which have a tile. Whether the
-    store is of the same spots is seen by the number of tiles, and the ids of the first and last.
+    A panel has the spots of a slide in the order of its AnnData, and states which have a tile. The
+    number of tiles and the ids of the first and last one show whether the store has the same spots.
     """
     tile = slide_anndata.read_column(file, TILE)
     rows, expected = [np.empty(0, np.int64)], []
@@ -280,13 +283,13 @@ def _spots_with_tile(file: h5py.File, store: Store) -> np.ndarray:
 def _with_tile(tile: np.ndarray, store: Store, path: str | Path) -> np.ndarray:
     rows = np.flatnonzero(tile >= 0)
     if not np.array_equal(tile[rows], np.arange(store.tiles)):
-        what = f"{path} has {len(rows):,} spots with a tile, {store.path} {store.tiles:,}"
+        what = f"{path} has {len(rows):,} spots with a tile, {store.path} has {store.tiles:,}"
         raise SlideError(store.slide, what, _ANOTHER_RUN)
     return rows
 
 
 def _read_rows(matrix: StoredRows | h5py.Dataset, rows: np.ndarray, dtype: type) -> Rows:
-    """Read rows of a matrix, sparse or dense, that lie in few ascending runs."""
+    """Read rows of a sparse or dense matrix; ``rows`` are few runs of ascending numbers."""
     width = matrix.shape[1]
     narrow = np.uint16 if width <= 1 << 16 else np.int32
     read = _sparse_runs if isinstance(matrix, StoredRows) else _dense_runs
@@ -333,7 +336,7 @@ def _dense_runs(
 
 
 def _runs(rows: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Give first and end of stretches that hold all ``rows``, and which rows are wanted."""
+    """Yield first and end of the stretches with all ``rows``, and a mask of the wanted rows."""
     if not len(rows):
         return
     after_gap = np.flatnonzero(np.diff(rows) > _GAP) + 1
@@ -349,7 +352,7 @@ def _read_present(file: h5py.File, slides: list[str]) -> np.ndarray:
     """Read which slide measured which gene, (slides, genes) bool."""
     present = panel_file.read_present(file)
     row = {slide: row for row, slide in enumerate(panel_file.read_slides(file))}
-    nothing = np.zeros(present.shape[1], bool)  # of a slide without spots
+    nothing = np.zeros(present.shape[1], bool)  # for a slide without spots
     return np.stack([present[row[slide]] if slide in row else nothing for slide in slides])
 
 

@@ -1,4 +1,4 @@
-"""The index of a set of shards: its files with checksums, and what they hold."""
+"""Write the index of a set of shards: the files with checksums, and their content."""
 
 import dataclasses
 import json
@@ -23,20 +23,21 @@ def index_shards(
     Parameters
     ----------
     name
-        Of the set of shards.
+        Name of the set of shards.
     options
-        What they hold.
+        Options of the set.
     folders
-        What `write_shards` made, one a job, in their order.
+        The folders that `write_shards` made, one per job, in the order of the jobs.
     out
-        The index, JSON: ``name``, ``options``, ``pairs``, ``genes``, ``labels``, ``size``,
-        ``slides`` (pairs by slide) and ``shards``: ``path`` from the index's folder, ``pairs``,
-        ``bytes``, ``sha256``.
+        The index, JSON: ``name``, ``version``, ``options``, ``pairs``, ``genes``, ``labels``,
+        ``size`` (pixels), ``slides`` (pairs by slide) and ``shards``: ``path`` relative to the
+        index's folder, ``pairs``, ``bytes``, ``sha256``.
 
     Raises
     ------
     SlideError
-        A file is missing or has another size than its job wrote, or jobs had other results.
+        A file is missing or has another size than its job wrote, or the jobs read different
+        results.
     """
     out = Path(out)
     common, shards = None, []
@@ -44,7 +45,8 @@ def index_shards(
         part = json.loads((folder / PART).read_text(encoding="utf-8"))
         own = {key: part[key] for key in ("genes", "labels", "size", "slides")}
         if common not in (None, own):
-            raise SlideError(f"shards {name}", f"{folder} is of other results", _AGAIN.format(name))
+            what = f"{folder} was made from other results than the folders before it"
+            raise SlideError(f"shards {name}", what, _AGAIN.format(name))
         common = own
         for shard in part["shards"]:
             path = folder / shard["path"]
@@ -53,7 +55,7 @@ def index_shards(
                 what = f"{path} has {size or 'no'} bytes, its job wrote {shard['bytes']:,}"
                 raise SlideError(f"shards {name}", what, _AGAIN.format(name))
             shards.append(shard | {"path": path.relative_to(out.parent).as_posix()})
-    _name_strangers(out.parent, [Path(folder) for folder in folders])
+    _warn_of_other_folders(out.parent, [Path(folder) for folder in folders])
     index = {
         "name": name,
         "version": __version__,
@@ -68,9 +70,9 @@ def index_shards(
 _AGAIN = "remove results/shards/{} and run again"
 
 
-def _name_strangers(folder: Path, known: list[Path]) -> None:
-    """Say which folders an earlier run with more jobs left."""
-    strangers = sorted({path for path in folder.iterdir() if path.is_dir()} - set(known))
-    if strangers:
-        names = ", ".join(path.name for path in strangers)
-        log.warning("%s: of an earlier run, not in the index, to be removed: %s", folder, names)
+def _warn_of_other_folders(folder: Path, known: list[Path]) -> None:
+    """Log the folders that an earlier run with more jobs left."""
+    others = sorted({path for path in folder.iterdir() if path.is_dir()} - set(known))
+    if others:
+        names = ", ".join(path.name for path in others)
+        log.warning("%s: remove %s: an earlier run left them, the index omits them", folder, names)

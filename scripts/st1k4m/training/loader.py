@@ -1,4 +1,4 @@
-"""Batches of pairs: exact epochs over ranks and workers, and going on where a run ended."""
+"""Batches of pairs: exact epochs over ranks and workers, and resuming after the last batch."""
 
 import hashlib
 import sys
@@ -16,44 +16,45 @@ if TYPE_CHECKING:
 START_METHODS = ("fork", "spawn", "forkserver")
 
 _SAME = ("seed", "shuffle", "weight", "batch_size", "drop_last", "world", "block", "pairs")
-"""What a state must have been made with to be gone on with."""
+"""Values that must be equal in a saved state and in the loader that loads it."""
 
 
 class Loader:
     """Batches of pairs, epoch after epoch; ``Pairs.loader`` makes it.
 
-    Iterating gives the batches of one epoch, as ``pairs[[...]]`` does. The order depends on the
-    seed and the epoch alone; the ranks share it out and take equally many batches. Workers and
-    ``batch_size`` do not change it. Each iteration is the next epoch; one that was broken off
-    begins the same epoch from its start.
+    Iterating yields the batches of one epoch, each as ``pairs[[...]]`` returns it. The order
+    depends only on the seed and the epoch. It is divided among the ranks, which all get the same
+    number of batches. Workers and ``batch_size`` do not change it. Each iteration is the next
+    epoch. After an iteration that did not reach its end, the next one repeats the same epoch from
+    its start.
 
     Parameters
     ----------
     pairs
         The pairs.
     batch_size
-        Pairs of a batch.
+        Number of pairs in a batch.
     shuffle
         Random order, or the order of the pairs.
     seed
-        Of the order, and of a random transform.
+        Seed of the order and of a random transform.
     weight
         ``pair``: every pair once. ``slide``, ``study``: as many draws as there are pairs, every
         slide or study equally often.
     drop_last
         Leave out the last batch of a rank if it is smaller.
     rank, world
-        Which process this is, of how many. By default those of ``torch.distributed`` where it is
-        initialised, else 0 of 1.
+        Number of this process, from 0, and number of processes. The default is that of
+        ``torch.distributed`` if it is initialised, else 0 of 1.
     workers
-        Processes that read; 0 reads in this one. Needs PyTorch.
+        Number of worker processes that read, which need PyTorch. With 0 this process reads.
     prefetch
-        Batches that each worker reads ahead.
+        Number of batches that each worker reads ahead.
     context
-        How workers are started: ``fork``, ``spawn`` or ``forkserver``; the system's default if
+        Start method of the workers: ``fork``, ``spawn`` or ``forkserver``; the system's default if
         None.
     block
-        Neighbours in a store that are read close to one another in time, though not in the same
+        Number of neighbours in a store that are read at about the same time, but not in the same
         batch; 1 is a perfect shuffle.
 
     Attributes
@@ -64,7 +65,7 @@ class Loader:
     Raises
     ------
     ValueError
-        An option does not fit; the message says what would.
+        An option has a wrong value; the message states what is expected.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class Loader:
         if weight not in order.WEIGHTS:
             raise ValueError(f"weight must be {', '.join(order.WEIGHTS)}, not {weight!r}")
         if weight != "pair" and not shuffle:
-            raise ValueError(f"weight={weight!r} draws at random: it needs shuffle=True")
+            raise ValueError(f"weight={weight!r} draws pairs at random, so it needs shuffle=True")
         if context not in (*START_METHODS, None):
             raise ValueError(f"context must be {', '.join(START_METHODS)}, not {context!r}")
         self.pairs = pairs
@@ -106,8 +107,8 @@ class Loader:
         self._drop_last, self._rank, self._world = drop_last, rank, world
         self._batches = order.count_batches(len(pairs), batch_size, world, drop_last)
         self._edges = self._cut()
-        self._batch = 0  # batches of this epoch that were given
-        self._start = 0  # where the next iteration begins
+        self._batch = 0  # number of batches of this epoch that were yielded
+        self._start = 0  # batch at which the next iteration begins
         self._running = 0
         self._workers = self._start_workers(workers, prefetch, context) if workers else None
 
@@ -131,17 +132,18 @@ class Loader:
     def set_epoch(self, epoch: int) -> None:
         """Let the next iteration read this epoch, from its start.
 
-        If a loaded state is within this epoch, the iteration continues where the state ended: a
-        training loop calls ``set_epoch`` at the start of each epoch, after a resumed one too.
+        If a loaded state is within this epoch, the iteration continues after the last batch of the
+        state. A training loop can call ``set_epoch`` at the start of each epoch, also after
+        `load_state_dict`.
         """
         if epoch != self.epoch:
             self.epoch, self._start = epoch, 0
         self._batch = self._start
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where the loader is, in plain values: after the last batch it gave.
+        """Return the position after the last batch that was yielded, in plain values.
 
-        The state of one rank is good for all.
+        The state of one rank can be loaded on all ranks.
         """
         ended = self._batch == len(self)
         return {
@@ -151,22 +153,22 @@ class Loader:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on behind the last batch that the loader of this state gave.
+        """Continue after the last batch that the loader of this state yielded.
 
         Raises
         ------
         ValueError
-            The state is of other pairs, or of a loader with other options.
+            The state was saved with other pairs or by a loader with other options.
         """
         own = self._identity()
         missing = [name for name in ("epoch", "batch", *own) if name not in state]
         if missing:
-            raise ValueError(f"this is not the state of a loader: it has no {', '.join(missing)}")
+            raise ValueError(f"this is not the state of a loader: it lacks {', '.join(missing)}")
         for name in _SAME:
             if state[name] != own[name]:
                 raise ValueError(
                     f"the state was saved with {name} {state[name]!r}, this loader has "
-                    f"{own[name]!r}: make the loader as it was"
+                    f"{own[name]!r}: make the loader with the same pairs and options"
                 )
         self.epoch, self._batch = state["epoch"], state["batch"]
         self._start = self._batch
@@ -184,7 +186,7 @@ class Loader:
         }
 
     def _cut(self) -> np.ndarray:
-        """Return where each batch of this rank begins in its part of the order."""
+        """Return where each batch of this rank begins in its part of the order, and the end."""
         total = len(self.pairs)
         if not self._batches or total < self._world:
             raise ValueError(
@@ -229,9 +231,9 @@ class Loader:
 def _make_tasks(
     mine: np.ndarray, edges: np.ndarray, start: int, seed: tuple[int, ...], ahead: bool
 ) -> Iterator[Task]:
-    """Give the tasks of a rank's epoch from batch ``start`` on.
+    """Yield the tasks of a rank's epoch from batch ``start`` on.
 
-    With ``ahead`` the first task of each window says what the window's others will read.
+    With ``ahead`` the first task of each window lists all pairs of the window.
     """
     for number in range(start, len(edges) - 1):
         begin, end = int(edges[number]), int(edges[number + 1])
@@ -256,7 +258,7 @@ def _find_rank(rank: int | None, world: int | None) -> tuple[int, int]:
 
 
 def _digest(pairs: "Pairs") -> str:
-    """Return what tells whether two `Pairs` number the same pairs."""
+    """Return a digest that is equal only if two `Pairs` number the same pairs."""
     content = "\n".join(
         f"{slide}\t{size}" for slide, size in zip(pairs.slides, pairs.sizes.tolist(), strict=True)
     )

@@ -1,4 +1,4 @@
-"""The order of pairs in an epoch: by the seed and the epoch alone, exact over all ranks."""
+"""The order of pairs in an epoch. It depends only on the seed and the epoch."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,11 @@ import numpy as np
 WEIGHTS = ("pair", "slide", "study")
 
 BLOCK = 4
-"""Pairs that follow one another in a store and are drawn within one `WINDOW`."""
+"""Number of consecutive pairs of a store that are drawn within one `WINDOW`."""
 
 WINDOW = 16384
-"""Pairs among which blocks are mixed. Batches then hold as many slides as under a perfect shuffle
-(bench_training says how many), while a disk reads whole blocks."""
+"""Number of pairs that are shuffled together. Batches then have as many slides as in a perfect
+shuffle (bench_training measures it), but a disk reads whole blocks."""
 
 
 def shuffle_pairs(
@@ -24,13 +24,13 @@ def shuffle_pairs(
     Parameters
     ----------
     slides
-        Pairs of each slide; pairs are numbered slide by slide.
+        Number of pairs of each slide; pairs are numbered slide by slide.
     seed, epoch
-        What the order depends on.
+        Together they determine the order.
     block
-        Neighbours that stay within one window; 1 is a perfect shuffle.
+        Number of neighbours that stay within one window; 1 is a perfect shuffle.
     window
-        Pairs mixed with one another.
+        Number of pairs that are shuffled together.
 
     Returns
     -------
@@ -53,17 +53,17 @@ def shuffle_pairs(
 def draw_pairs(slides: Sequence[int], groups: Sequence[int], seed: int, epoch: int) -> np.ndarray:
     """Draw as many pairs as there are, every group of slides equally often.
 
-    A group is drawn equally often up to one draw, and so is every pair within its group: pairs
-    come again only after all others of the group.
+    The numbers of draws of two groups differ by at most one. Within a group the same holds for the
+    pairs: a pair is drawn again only after all others of the group.
 
     Parameters
     ----------
     slides
-        Pairs of each slide; pairs are numbered slide by slide.
+        Number of pairs of each slide; pairs are numbered slide by slide.
     groups
-        Number of each slide's group: its own, or its study's.
+        Group of each slide, as a number: the slide itself, or its study.
     seed, epoch
-        What the draws depend on.
+        Together they determine the draws.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def draw_pairs(slides: Sequence[int], groups: Sequence[int], seed: int, epoch: i
 
 
 def part_of_rank(pairs: int, rank: int, world: int) -> slice:
-    """Return which stretch of an epoch's order is a rank's; sizes differ by one at most."""
+    """Return a rank's stretch of an epoch's order; sizes differ by at most one."""
     size, more = divmod(pairs, world)
     begin = rank * size + min(rank, more)
     return slice(begin, begin + size + (rank < more))
@@ -105,15 +105,15 @@ def count_batches(pairs: int, batch_size: int, world: int, drop_last: bool) -> i
 def cut_batches(pairs: int, batch_size: int, batches: int) -> np.ndarray:
     """Return where each batch of a rank begins, and where the last one ends.
 
-    A rank with one pair less than another may have none left for the last batch: it then gives
-    that batch the last pair of the one before, so that all ranks take equally many steps.
+    A rank with one pair less than another may have no pair left for the last batch. That batch then
+    gets the last pair of the batch before it, because all ranks must take the same number of steps.
 
     Parameters
     ----------
     pairs
-        Pairs of the rank.
+        Number of pairs of the rank.
     batch_size
-        Pairs of a batch.
+        Number of pairs in a batch.
     batches
         Number of batches, from `count_batches`.
 
@@ -143,6 +143,6 @@ def _cut_blocks(
 
 
 def _spread(first: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Write runs out: ``first, first + 1, ...`` of each, ``count`` long."""
+    """Return all numbers of the runs: ``first, first + 1, ...``, ``count`` numbers of each."""
     before = np.cumsum(count) - count
     return np.repeat(first - before, count) + np.arange(int(count.sum()))

@@ -1,4 +1,4 @@
-"""Whether the files that pairs are read from belong together: what each was made from."""
+"""Check that the files of pairs belong together, by what each was made from."""
 
 import os
 from collections.abc import Iterable
@@ -27,7 +27,7 @@ def check_slide(slide: str, store: str | Path, anndata: str | Path | None) -> st
     Returns
     -------
     str
-        Digest of what the AnnData was made from; empty without one.
+        Digest of what the AnnData was made from; empty if ``anndata`` is None.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def check_panel(panel: str | Path, anndata: Iterable[tuple[str, str]]) -> None:
     panel
         ``panels/{name}.h5ad``.
     anndata
-        The panel's slides in their order, with what `check_slide` or `digest` returned.
+        The slides of the panel, in its order, each with the result of `check_slide` or `digest`.
 
     Raises
     ------
@@ -80,9 +80,9 @@ def check_panel(panel: str | Path, anndata: Iterable[tuple[str, str]]) -> None:
 
 
 def digest(anndata: str | Path) -> str:
-    """Return the digest of what an AnnData was made from; empty where it is gone or says nothing.
+    """Return the digest of what an AnnData was made from; empty if it is missing or unknown.
 
-    For slides of a panel that are not read themselves.
+    It is used for the slides of a panel that are not read.
     """
     try:
         made = _read_made(anndata)
@@ -92,11 +92,11 @@ def digest(anndata: str | Path) -> str:
 
 
 def _read_made(path: str | Path) -> Made | None:
-    """Read what `read_made` of the products reads, by h5py's lower level: in a third of the time.
+    """Return what `run.products.read_made` returns, in a third of the time.
 
-    It is done for two files of every slide.
+    It uses h5py's low-level interface, because two files of every slide are read.
     """
-    if not os.path.exists(path):  # h5py's message does not always say so
+    if not os.path.exists(path):  # h5py's message does not always state this
         raise FileNotFoundError(2, "no such file", str(path))
     file = h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDONLY)
     if not h5py.h5a.exists(file, KEY.encode()):

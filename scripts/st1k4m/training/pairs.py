@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from st1k4m.training.loader import Loader
 
 Allocate = Callable[[tuple[int, ...], type], np.ndarray]
-"""Makes an array of a shape and a dtype."""
+"""Function that makes an array of a shape and a dtype."""
 
 
 class Pairs:
     """Pairs of tile and expression of some slides; `Collection.pairs` makes it.
 
     A pair is a spot that has a tile. Pairs are numbered slide by slide, in the order of the stores.
-    ``pairs[i]`` is one pair as a dict, ``pairs[[i, j, ...]]`` or ``pairs[a:b]`` several of them,
-    stacked; they are read sorted, each file once.
+    ``pairs[i]`` is one pair as a dict. ``pairs[[i, j, ...]]`` and ``pairs[a:b]`` are several pairs,
+    stacked; they are read in sorted order, and each file is opened once.
 
     Parameters
     ----------
@@ -31,17 +31,17 @@ class Pairs:
     studies
         The study of each slide.
     expression
-        Expression by pair; None for tiles alone.
+        Expression of the pairs; None for tiles alone.
     target
         ``log1p``, ``counts`` or ``both``.
     size
-        Pixels of a side to which every tile is brought; None where all have the same.
+        Side in pixels to which every tile is resized; None if all tiles have the same size.
     labels
-        Label of each pair, empty for none, or None where none are wanted.
+        Label of each pair, empty for no label. None: pairs have no ``label``.
     transform
         Called with each tile, (3, size, size) uint8.
     max_open
-        Files open at a time, per process.
+        Largest number of open files, per process.
 
     Attributes
     ----------
@@ -50,9 +50,9 @@ class Pairs:
     genes : list of str
         Names of the columns of ``expression`` and ``counts``.
     label_names : list of str
-        What the numbers in ``label`` stand for.
+        Names of the numbers in ``label``.
     size : int
-        Pixels of a tile's side.
+        Side of a tile in pixels.
     """
 
     def __init__(
@@ -89,19 +89,19 @@ class Pairs:
         Returns
         -------
         dict
-            ``tile`` uint8 (3, size, size), or what the transform makes of it; ``expression``
-            float32 (genes,), ``counts`` int32 (genes,), as the target says; ``present`` bool
-            (genes,), whether the slide measured the gene; ``slide`` and ``spot``, names; ``index``,
-            the number of the pair; ``label``, its number in ``label_names``, -1 for none. Several
-            have one more dimension in front, and lists of names. Without a panel the expression of
-            several pairs is sparse, CSR.
+            ``tile`` uint8 (3, size, size), or the result of the transform; ``expression`` float32
+            (genes,), ``counts`` int32 (genes,), by target; ``present`` bool (genes,), whether the
+            slide measured the gene; ``slide`` and ``spot``, names; ``index``, the number of the
+            pair; ``label``, its number in ``label_names``, -1 for none. Several pairs have one more
+            dimension in front, and lists of names. Without a panel the expression of several pairs
+            is sparse, CSR.
 
         Raises
         ------
         IndexError
-            There is no such pair.
+            The pair does not exist.
         SlideError
-            A tile store is gone, was replaced or cannot be read.
+            A tile store is missing, was replaced or cannot be read.
         """
         if isinstance(index, slice):
             return self.read(np.arange(len(self))[index])
@@ -110,7 +110,7 @@ class Pairs:
         return self.read(np.asarray(index))
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        """Return several pairs, read at once: what ``torch.utils.data.DataLoader`` calls."""
+        """Return several pairs, read at once; ``torch.utils.data.DataLoader`` calls it."""
         batch = self._read(indices, np.empty)
         return [self._single(batch, row) for row in range(len(indices))]
 
@@ -120,9 +120,14 @@ class Pairs:
         Parameters
         ----------
         indices
-            Numbers of pairs, in any order; one may be there more than once.
+            Numbers of pairs, in any order; a number may be repeated.
         allocate
-            Where the arrays are made.
+            Makes the arrays of the batch.
+
+        Returns
+        -------
+        dict
+            As for several pairs in `__getitem__`, which lists the errors too.
         """
         batch = self._read(indices, allocate)
         return {key: self._finish(value) for key, value in batch.items()}
@@ -144,7 +149,7 @@ class Pairs:
         return list(self._studies)
 
     def expect(self, indices: np.ndarray) -> None:
-        """Tell the system which pairs will be read soon, so that a disk can read them in pieces."""
+        """Announce the pairs that are read next; the system can then read ahead in large pieces."""
         rows = np.sort(np.asarray(indices))
         slides = np.searchsorted(self._starts, rows, side="right") - 1
         begins = np.flatnonzero((np.diff(rows, prepend=-2) > 1) | (np.diff(slides, prepend=-1) > 0))
@@ -154,19 +159,19 @@ class Pairs:
             first = int(rows[begin] - self._starts[slide])
             self._files.expect(self._stores[slide], first, int(rows[end] - rows[begin]) + 1)
 
-    # What differs where tensors are wanted.
+    # `TensorPairs` overrides the next three functions.
 
     def _tile(self, tile: np.ndarray) -> Any:
         """Return tiles, (..., 3, size, size), as the transform and the user get them."""
         return tile
 
     def _stack(self, tiles: list, allocate: Allocate) -> Any:
-        """Stack what the transform made of the tiles."""
+        """Stack the transformed tiles."""
         first = np.asarray(tiles[0])
         return np.stack(tiles, out=allocate((len(tiles), *first.shape), first.dtype))
 
     def _finish(self, value: Any) -> Any:
-        """Return what the user gets for a value of a batch."""
+        """Return a value of a batch in the form that the user gets."""
         if isinstance(value, Rows):
             from scipy.sparse import csr_array
 
@@ -202,7 +207,7 @@ class Pairs:
     def _read_stores(
         self, indices: np.ndarray, slides: np.ndarray, allocate: Allocate
     ) -> tuple[np.ndarray, list[str]]:
-        """Read tiles and ids of spots in the order of the files."""
+        """Read tiles and spot ids, file by file."""
         plain = self.transform is None
         tiles = (allocate if plain else np.empty)((len(indices), self.size, self.size, 3), np.uint8)
         spots = [""] * len(indices)
@@ -221,7 +226,7 @@ class Pairs:
     def _read_tiles(
         self, store: OpenStore, side: int, rows: np.ndarray, out: list[np.ndarray]
     ) -> None:
-        """Read tiles of one slide, and bring them to the size wanted as ``cut_tiles`` does."""
+        """Read tiles of one slide, and resize them as ``cut_tiles`` does."""
         if side == self.size:
             store.read_tiles(rows, out)
             return

@@ -1,4 +1,4 @@
-"""The options of a set of shards. Imported while Snakemake parses: the standard library alone."""
+"""The options of a set of shards. Standard library only: read at parse time."""
 
 import dataclasses
 import difflib
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from st1k4m.errors import ConfigError
 
 FORMATS = {"webdataset": ".tar", "parquet": ".parquet"}
-"""Formats of shards, and how their files end."""
+"""Formats of shards, with their file suffixes."""
 
 TILES = {"jpeg": ".jpg", "webp": ".webp", "png": ".png"}
-"""Formats of a tile, and how its file ends; all but JPEG are lossless."""
+"""Formats of a tile, with their file suffixes; all except JPEG are lossless."""
 
 TARGETS = ("log1p", "counts", "both", "none")
 OVER = ("all", "panel")
@@ -22,36 +22,36 @@ _NAME = re.compile(r"\w+")
 
 @dataclass(frozen=True)
 class ShardOptions:
-    """What a set of shards holds and how it is written.
+    """Content and format of a set of shards.
 
     Attributes
     ----------
     split, part
         The slides of these parts of a split; without a split all slides.
     panel
-        The genes; needed unless the target is ``none``.
+        Name of the panel of genes; needed unless the target is ``none``.
     size
-        Pixels of a tile's side; None where all stores have the same.
+        Side of a tile in pixels; None if all stores have the same.
     target
         ``log1p``, ``counts``, ``both``, or ``none`` for tiles alone.
     over
-        What ``log1p`` is normalised over: ``all`` genes of the slide, or the ``panel``.
+        Genes over which counts are normalised: ``all`` genes of the slide, or the ``panel``.
     labels
         Whether samples have the pathologists' label.
     tile
-        ``jpeg``, or without loss ``webp`` or ``png``.
+        ``jpeg``, or lossless: ``webp`` or ``png``.
     quality
-        Of JPEG, 1 to 100.
+        Quality of JPEG, 1 to 100.
     format
         ``webdataset`` or ``parquet``.
     seed
-        Of the order of the samples.
+        Seed of the order of the samples.
     jobs
-        How many jobs write; each writes its own files.
+        Number of jobs that write; each writes its own files.
     shard_mb
-        Size of a file, 10**6 bytes, about.
+        Approximate size of a file in MB (10**6 bytes).
     row_group_mb
-        Size of a row group of parquet, 10**6 bytes, about.
+        Approximate size of a row group of parquet in MB (10**6 bytes).
     """
 
     split: str | None = None
@@ -71,7 +71,7 @@ class ShardOptions:
 
     @property
     def ending(self) -> str:
-        """How the files of shards end."""
+        """Suffix of the shard files."""
         return FORMATS[self.format]
 
 
@@ -83,16 +83,16 @@ def read_options(
     Parameters
     ----------
     name
-        Of the set.
+        Name of the set.
     given
-        What the configuration has under ``shards.<name>``.
+        The section ``shards.<name>`` of the configuration.
     splits, panels
         Names of the splits and panels of the configuration.
 
     Raises
     ------
     ConfigError
-        An option is unknown or does not fit; all faults, a sentence each.
+        An option is unknown or has a wrong value; one line per fault.
     """
     where = f"shards.{name}"
     known = [field.name for field in dataclasses.fields(ShardOptions)]
@@ -104,7 +104,7 @@ def read_options(
     options = ShardOptions(**values)
     faults += [f"{where}.{fault}" for fault in _check(options)]
     if not _NAME.fullmatch(name):
-        faults.append(f"{where}: a name has letters, digits and _ alone")
+        faults.append(f"{where}: a name may have only letters, digits and _")
     for key, names in (("split", splits), ("panel", panels)):
         value = getattr(options, key)
         if value is not None and value not in names:
@@ -133,7 +133,7 @@ def _check(options: ShardOptions) -> list[str]:
         elif most is not None and value > most:
             faults.append(f"{key}: found {value!r}, expected at most {most}")
     if options.panel is None and options.target != "none":
-        faults.append("panel: needed for the expression; name one, or give target: none")
+        faults.append("panel: needed for the expression; give a panel, or target: none")
     if (options.split is None) != (not options.part):
         faults.append("split: a split and its part belong together; give both or neither")
     return faults

@@ -1,4 +1,4 @@
-"""Files of samples: tars for WebDataset, parquet for Hugging Face's datasets."""
+"""Write files of samples: tar for WebDataset, parquet for Hugging Face's datasets."""
 
 import contextlib
 import hashlib
@@ -15,21 +15,21 @@ import pyarrow.parquet as pq
 
 from st1k4m.training.shard_options import TILES, ShardOptions
 
-_BLOCK = 512  # bytes of a tar's block
-_RECORD = 20 * _BLOCK  # what a tar's length is a multiple of
+_BLOCK = 512  # bytes in a block of a tar
+_RECORD = 20 * _BLOCK  # the length of a tar is a multiple of this
 _BATCH = 256  # samples
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One pair: the tile as a file's bytes, and the other values of `Pairs`."""
+    """One pair: the encoded tile, and the other values of `Pairs`."""
 
     tile: bytes
     values: dict[str, Any]
 
 
 class HashingFile:
-    """A file to write to that keeps the sha256 of what was written, as ``digest``."""
+    """A file to write to; ``digest`` is the SHA-256 of the bytes written."""
 
     closed = False
 
@@ -44,21 +44,21 @@ class HashingFile:
         return len(content)
 
     def tell(self) -> int:
-        """Return how many bytes were written."""
+        """Return the number of bytes written."""
         return self._file.tell()
 
     def flush(self) -> None:
-        """Do nothing: the file is flushed when it is closed, by who opened it."""
+        """Do nothing: the code that opened the file closes it."""
 
     close = flush
 
 
 class TarWriter(contextlib.AbstractContextManager):
-    """A tar whose bytes depend on the samples alone.
+    """A tar whose bytes depend only on the samples.
 
     A sample is ``{key}.jpg``, ``.webp`` or ``.png``; ``{key}.npy``, the expression;
     ``{key}.counts.npy``, the counts; ``{key}.json``, everything else. The key is the number of the
-    pair: a slide's name may have dots, at which WebDataset would cut it.
+    pair. It is not the name of the slide, because WebDataset cuts keys at a dot.
     """
 
     def __init__(
@@ -94,19 +94,19 @@ class TarWriter(contextlib.AbstractContextManager):
         self._out.write(b"".join(parts))
 
     def _describe(self, values: dict[str, Any]) -> bytes:
-        """Return what is neither tile nor array, as JSON."""
+        """Return the values other than tile and arrays, as JSON."""
         about = {"slide": values["slide"], "spot": values["spot"], "index": int(values["index"])}
         if "label" in values:
             about["label"] = self._labels[values["label"]]
         if "present" in values:
             present = values["present"].tobytes()
-            if present not in self._present:  # it is the same for all of a slide
+            if present not in self._present:  # it is the same for all pairs of a slide
                 self._present[present] = json.dumps(values["present"].astype(int).tolist())
             return f'{_to_json(about)[:-1]}, "present": {self._present[present]}}}'.encode()
         return _to_json(about).encode()
 
     def _npy(self, values: np.ndarray) -> bytes:
-        """Return an array as a file, whose head is the same for all."""
+        """Return an array in the npy format; all arrays of a dtype have the same header."""
         kind = values.dtype.str
         if kind not in self._headers:
             head = io.BytesIO()
@@ -116,10 +116,11 @@ class TarWriter(contextlib.AbstractContextManager):
 
 
 def tar_header(name: str, size: int) -> bytes:
-    """Return a tar's header of a file.
+    """Return the tar header of a file.
 
-    As ``tarfile.TarInfo.tobuf``, with name, size and checksum put into a finished one: with three
-    files a sample, making each from nothing took a third of the time of encoding a JPEG tile.
+    It equals that of ``tarfile.TarInfo.tobuf``. Only name, size and checksum are written into a
+    prepared header: a sample has three files, and ``tobuf`` for each took a third of the time of
+    encoding a JPEG tile.
     """
     path, length = name.encode("ascii"), b"%011o" % size
     header = bytearray(_HEADER)
@@ -130,7 +131,10 @@ def tar_header(name: str, size: int) -> bytes:
 
 
 def _blank_header() -> bytes:
-    """Make a header without name and size, and blanks for its checksum, as the format says."""
+    """Return a header without name and size, and with spaces as its checksum.
+
+    The format defines the checksum as the sum of the header's bytes with these spaces.
+    """
     header = bytearray(tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT))
     header[124:135] = bytes(11)
     header[148:156] = b" " * 8
@@ -187,7 +191,7 @@ class ParquetWriter(contextlib.AbstractContextManager):
             self._pack()
 
     def _pack(self) -> None:
-        """Put the samples into arrow's memory: held one by one they fill fresh memory."""
+        """Convert the samples to an Arrow batch, which frees the memory of each sample."""
         columns = [self._column(field) for field in self._schema]
         self._batches.append(pa.record_batch(columns, schema=self._schema))
         self._rows = []
@@ -219,7 +223,7 @@ WRITERS = {"webdataset": TarWriter, "parquet": ParquetWriter}
 
 
 def _schema(width: int, options: ShardOptions, genes: Sequence[str]) -> pa.Schema:
-    """Return the schema, with what ``datasets`` and a reader must know in its metadata."""
+    """Return the schema; its metadata has the features for ``datasets``, and the genes."""
     fields = {"image": pa.struct([("bytes", pa.binary()), ("path", pa.string())])}
     features: dict[str, dict] = {"image": {"_type": "Image"}}
     arrays = {
@@ -231,7 +235,7 @@ def _schema(width: int, options: ShardOptions, genes: Sequence[str]) -> pa.Schem
         if wanted:
             fields[name] = pa.list_(kind, width)
             value = {"dtype": dtype, "_type": "Value"}
-            # releases before 4 know no List, later ones read Sequence as one
+            # releases of datasets before 4 have no List, and later ones read Sequence as List
             features[name] = {"feature": value, "length": width, "_type": "Sequence"}
     for name, kind, dtype in (
         ("slide", pa.string(), "string"),
@@ -249,7 +253,7 @@ def _schema(width: int, options: ShardOptions, genes: Sequence[str]) -> pa.Schem
 
 
 def _leaves(schema: pa.Schema) -> list[str]:
-    """Return the paths of the columns as parquet has them."""
+    """Return the paths of the columns in parquet."""
     leaves = []
     for field in schema:
         if pa.types.is_struct(field.type):

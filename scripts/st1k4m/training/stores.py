@@ -1,8 +1,8 @@
-"""Read tiles of many stores at once, with few files open, straight into the caller's memory.
+"""Read tiles of many stores, with few files open, directly into the caller's memory.
 
-An uncompressed ``img`` lies in one piece, so its rows are read with ``preadv``: the HDF5 library
-selects rows one by one, which took 15 to 40 times as long for 256 tiles of 224 px (bench_training).
-Compressed stores go through h5py.
+An uncompressed ``img`` is contiguous in the file, so its rows are read with ``preadv``. The HDF5
+library selects rows one by one, which took 15 to 40 times as long for 256 tiles of 224 px
+(bench_training). Compressed stores are read with h5py.
 """
 
 import os
@@ -23,7 +23,7 @@ _BUFFERS = 512  # rows in one system call; POSIX allows 1,024
 
 @dataclass(frozen=True)
 class Store:
-    """What must be known of a tile store to read it.
+    """Facts about a tile store that are needed to read it.
 
     Attributes
     ----------
@@ -34,13 +34,13 @@ class Store:
     tiles
         Number of tiles.
     side
-        Pixels of a tile's side.
+        Side of a tile in pixels.
     img, barcode
-        Bytes before the first row of ``img`` and ``barcode``; None if it is not in one piece.
+        Offset in bytes of the first row of ``img`` and ``barcode``; None if it is not contiguous.
     barcode_bytes
-        Length of a row of ``barcode``.
+        Length of a row of ``barcode`` in bytes.
     version
-        What changes when the file is replaced: device, inode, bytes, time of change.
+        Device, inode, size in bytes and time of change (ns). It changes if the file is replaced.
     """
 
     slide: str
@@ -54,12 +54,12 @@ class Store:
 
     @property
     def tile_bytes(self) -> int:
-        """Bytes of a tile."""
+        """Size of a tile in bytes."""
         return self.side * self.side * 3
 
 
 def find_store(path: str | Path, slide: str) -> Store:
-    """Read the head of a tile store.
+    """Read the facts about a tile store.
 
     Raises
     ------
@@ -68,10 +68,10 @@ def find_store(path: str | Path, slide: str) -> Store:
     """
     path = str(path)
     try:
-        # h5py's lower level takes half the time: this is done for every slide
+        # h5py's low-level interface takes half the time, and this is done for every slide
         file = h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDONLY)
         if not h5py.h5o.exists_by_name(file, IMG.encode()):
-            raise KeyError("it holds no tiles, as with tiles.format: none")
+            raise KeyError("it has no tiles, as with tiles.format: none")
         img, barcode = (h5py.h5d.open(file, name.encode()) for name in (IMG, BARCODE))
         shape, length = img.shape, barcode.dtype.itemsize
         if len(shape) != 4 or shape[1] != shape[2] or barcode.shape != (shape[0], 1):
@@ -87,14 +87,14 @@ def find_store(path: str | Path, slide: str) -> Store:
 
 
 class OpenStores:
-    """Tile stores opened when they are read, at most ``most`` of them at a time.
+    """Tile stores that are opened when they are read, at most ``most`` at a time.
 
-    Files are opened in every process, so it may be handed to worker processes.
+    Each process opens its own files, so an instance can be passed to worker processes.
 
     Parameters
     ----------
     most
-        Open files at most.
+        Largest number of open files.
     """
 
     def __init__(self, most: int) -> None:
@@ -106,18 +106,18 @@ class OpenStores:
         return {"_most": self._most, "_opened": OrderedDict(), "_process": -1}
 
     def __len__(self) -> int:
-        """Return how many files are open."""
+        """Return the number of open files."""
         return len(self._opened)
 
     def open(self, store: Store) -> "OpenStore":
-        """Return a store to read from before another one is opened.
+        """Return an open store; it may be closed when another one is opened.
 
         Raises
         ------
         SlideError
-            The file is gone, was replaced or cannot be read.
+            The file is missing, was replaced or cannot be read.
         """
-        if self._process != os.getpid():  # after a fork: the parent's files stay the parent's
+        if self._process != os.getpid():  # after a fork: the open files belong to the parent
             self._opened.clear()
             self._process = os.getpid()
         file = self._opened.pop(store.path, None)
@@ -130,7 +130,7 @@ class OpenStores:
         return file
 
     def expect(self, store: Store, first: int, count: int) -> None:
-        """Tell the system that these tiles will be read soon."""
+        """Announce to the system that these tiles will be read soon."""
         file = self.open(store)
         if store.img is not None and hasattr(os, "posix_fadvise"):
             begin = store.img + first * store.tile_bytes
@@ -157,13 +157,19 @@ class OpenStore:
             self._h5.close()
 
     def check(self) -> None:
-        """Refuse a file that was removed or replaced since its head was read."""
+        """Refuse a file that was removed or replaced after `find_store`.
+
+        Raises
+        ------
+        SlideError
+            It was removed or replaced.
+        """
         try:
             version = _version(os.stat(self._store.path))
         except OSError as error:
             raise self._error(error.strerror) from None
         if version != self._store.version:
-            raise self._error("it was replaced since the collection was opened")
+            raise self._error("it was replaced after the collection was opened")
 
     def read_tiles(self, rows: np.ndarray, out: Sequence[np.ndarray]) -> None:
         """Read tiles.
@@ -171,9 +177,9 @@ class OpenStore:
         Parameters
         ----------
         rows
-            (n,) int, ascending; a row may be there more than once.
+            (n,) int, ascending; a row may be repeated.
         out
-            Where each goes: n arrays of ``(side, side, 3)`` uint8, each in one piece.
+            Destinations: n arrays of ``(side, side, 3)`` uint8, each contiguous.
 
         Raises
         ------
@@ -187,7 +193,7 @@ class OpenStore:
             self._read(self._store.img, self._store.tile_bytes, rows, buffers)
 
     def read_barcodes(self, rows: np.ndarray) -> list[str]:
-        """Read the ids of spots; arguments and errors as of `read_tiles`."""
+        """Read the ids of spots; ``rows`` and errors are those of `read_tiles`."""
         names = np.empty(len(rows), f"S{self._store.barcode_bytes}")
         if self._store.barcode is None:
             self._read_through_h5py(BARCODE, rows, names.reshape(-1, 1))
@@ -199,7 +205,7 @@ class OpenStore:
         return [name.decode() for name in names.tolist()]
 
     def _read(self, offset: int, size: int, rows: np.ndarray, buffers: list[memoryview]) -> None:
-        """Read rows of ``size`` bytes; neighbours in one call."""
+        """Read rows of ``size`` bytes; one call reads consecutive rows."""
         rows, begin = rows.tolist(), 0
         for end in range(1, len(rows) + 1):
             alone = end == len(rows) or rows[end] != rows[end - 1] + 1
@@ -237,10 +243,10 @@ class OpenStore:
 
 
 def _offset(dataset: h5py.h5d.DatasetID) -> int | None:
-    """Return where a dataset begins in its file; None if it is in chunks."""
+    """Return the offset of a dataset in its file, in bytes; None if it is chunked."""
     if dataset.get_create_plist().get_layout() == h5py.h5d.CHUNKED:
         return None
-    return dataset.get_offset() or 0  # without rows it has no place
+    return dataset.get_offset() or 0  # a dataset without rows has no offset
 
 
 def _version(stat: os.stat_result) -> tuple[int, int, int, int]:

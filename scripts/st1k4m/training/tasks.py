@@ -1,4 +1,4 @@
-"""One batch as a task for whoever reads it: the loader itself or one of its workers."""
+"""One batch as a task, which the loader or one of its workers reads."""
 
 import random
 import sys
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Task:
-    """One batch to read: the pairs, the seed of a random transform, what will be read soon."""
+    """One batch to read: its pairs, the seed of a random transform, and the pairs to read soon."""
 
     def __init__(
         self, indices: np.ndarray, seed: tuple[int, ...], ahead: np.ndarray | None
@@ -29,7 +29,7 @@ class Task:
 
 
 class _seeded:
-    """Seed Python's, numpy's and PyTorch's random numbers, and leave them as they were."""
+    """Seed the random numbers of Python, numpy and PyTorch; restore their states at the end."""
 
     def __init__(self, seed: tuple[int, ...]) -> None:
         self._seed = int(np.random.SeedSequence(seed).generate_state(1)[0])

@@ -1,4 +1,4 @@
-"""Pairs as tensors, and the workers of a loader: what needs PyTorch."""
+"""Pairs as tensors of PyTorch."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from st1k4m.training.pairs import Allocate, Pairs
 
 
 class TensorPairs(Pairs, Dataset):
-    """`Pairs` whose arrays are tensors. Tiles are in channels-last memory, as they are stored."""
+    """`Pairs` with tensors instead of arrays. Tiles are channels-last in memory, as stored."""
 
     def _tile(self, tile: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(tile)

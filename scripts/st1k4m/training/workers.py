@@ -1,9 +1,9 @@
-"""Worker processes that read batches into memory they share with the loader.
+"""Worker processes that read batches into memory that they share with the loader.
 
-PyTorch's DataLoader runs the workers. By itself it makes new shared memory for every batch, whose
-pages the system must find and clear first: that took three to seven times as long as reading the
-tiles (bench_training). Here a fixed number of buffers goes round: one is free again when nothing
-of its batch is held any more. Where none is free, a batch travels as DataLoader sends it.
+PyTorch's DataLoader runs the workers. By default it allocates new shared memory for every batch.
+The system must clear its pages first, which took three to seven times as long as reading the tiles
+(bench_training). Here a fixed number of buffers is reused. A buffer is free again when no array of
+its batch is in use. If no buffer is free, DataLoader sends the batch in its own way.
 """
 
 import os
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from st1k4m.training.pairs import Pairs
 
 _ALIGNMENT = 64
-_HELD = 2  # batches that the user is expected to hold at a time
+_HELD = 2  # number of batches that the user is expected to keep at a time
 _SHARED = "/dev/shm"  # noqa: S108  (where Linux keeps shared memory)
 
 
@@ -35,11 +35,11 @@ class Workers:
     pairs
         The pairs.
     batch_size
-        Pairs of a batch at most.
+        Largest number of pairs in a batch.
     workers, prefetch
-        Processes, and batches that each reads ahead.
+        Number of processes, and number of batches that each reads ahead.
     context
-        How processes are started.
+        Start method of the processes.
 
     Raises
     ------
@@ -53,8 +53,8 @@ class Workers:
         size = _bytes_of_batch(pairs, min(batch_size, len(pairs)))
         number = workers * prefetch + _HELD
         _check_shared_memory(size * number, workers, size)
-        # Nothing that the DataLoader holds may refer to it: its workers stop when it is deleted,
-        # and deleting it in a worker, as the garbage of a cycle, stalls that worker.
+        # No object in the DataLoader may refer to the DataLoader. Such a cycle would be deleted by
+        # the garbage collector of a worker, and that worker would then hang.
         self._round = _Round([_share(size) for _ in range(number)])
         self._loader = DataLoader(
             _Reader(pairs, self._round.buffers),
@@ -64,11 +64,11 @@ class Workers:
             collate_fn=_as_it_is,
             persistent_workers=True,
             multiprocessing_context=context,
-            generator=torch.Generator(),  # the user's random numbers stay as they are
+            generator=torch.Generator(),  # does not use up the user's random numbers
         )
 
     def read(self, tasks: Iterable[Task]) -> Iterator[dict[str, Any]]:
-        """Give the batches of tasks, in their order."""
+        """Yield the batches of the tasks, in their order."""
         self._round.tasks = tasks
         for number, (parts, fault) in enumerate(self._loader):
             batch = self._round.open(number, parts or {})
@@ -78,7 +78,7 @@ class Workers:
 
 
 class _Round:
-    """The buffers that go round; iterating gives tasks, each with the buffer it is read into."""
+    """The reused buffers; iterating yields tasks, each with the number of its buffer or None."""
 
     def __init__(self, buffers: list[torch.Tensor]) -> None:
         self.buffers = buffers
@@ -87,7 +87,7 @@ class _Round:
         self._taken: dict[int, int | None] = {}  # by number of the task
 
     def __iter__(self) -> Iterator[tuple[Task, int | None]]:
-        for buffer in self._taken.values():  # of an iteration that was broken off
+        for buffer in self._taken.values():  # of an iteration that did not reach its end
             self._release(buffer)
         self._taken.clear()
         for number, task in enumerate(self.tasks):
@@ -95,7 +95,7 @@ class _Round:
             yield task, self._taken[number]
 
     def open(self, number: int, parts: dict[str, Any]) -> dict[str, Any]:
-        """Turn what a worker sent for a task into the batch."""
+        """Return the batch of a task from the parts that a worker sent."""
         buffer = self._taken.pop(number)
         if buffer is None:
             return parts
@@ -109,7 +109,7 @@ class _Round:
 
 
 class _Reader:
-    """What DataLoader takes for its dataset: reads a whole task in a worker."""
+    """Dataset for DataLoader; one call reads the batch of a whole task in a worker."""
 
     def __init__(self, pairs: "Pairs", buffers: list[torch.Tensor]) -> None:
         self._pairs, self._buffers = pairs, buffers
@@ -125,12 +125,12 @@ class _Reader:
             memory = _Memory(self._buffers[buffer].numpy())
             batch = task.read(self._pairs, memory.allocate)
             return {key: memory.place(value) for key, value in batch.items()}, None
-        except SlideError as error:  # as it is, not wrapped in a traceback
+        except SlideError as error:  # DataLoader would wrap it in a traceback
             return None, error
 
 
 class _Memory:
-    """Arrays one after the other in a buffer; those that have no room are made elsewhere."""
+    """Place arrays one after another in a buffer; an array that does not fit gets own memory."""
 
     def __init__(self, whole: np.ndarray) -> None:
         self._whole, self._used = whole, 0
@@ -147,7 +147,7 @@ class _Memory:
         return array
 
     def place(self, value: Any) -> Any:
-        """Return where an array of this memory is; anything else as it is."""
+        """Return the place of an array in this memory; return any other value unchanged."""
         array = value.numpy() if _is_dense(value) else value
         if not isinstance(array, np.ndarray):
             return value
@@ -158,7 +158,7 @@ class _Memory:
 
 
 class _Place:
-    """Where an array is in a buffer."""
+    """The place of an array in a buffer."""
 
     def __init__(
         self, begin: int, shape: tuple[int, ...], strides: tuple[int, ...], dtype: str, tensor: bool
@@ -192,13 +192,13 @@ def _bytes_of_batch(pairs: "Pairs", batch_size: int) -> int:
 
 
 def _share(size: int) -> torch.Tensor:
-    # what torch.utils.data.default_collate calls for the same purpose
+    # torch.utils.data.default_collate calls the same function for this
     storage = torch.UntypedStorage._new_shared(size)
     return torch.empty(0, dtype=torch.uint8).set_(storage)
 
 
 def _check_shared_memory(size: int, workers: int, batch: int) -> None:
-    """Refuse what would end in a bus error: shared memory is small in containers."""
+    """Raise if shared memory is too small, as in containers: a worker would get a bus error."""
     if not os.path.isdir(_SHARED):
         return
     found = os.statvfs(_SHARED)
@@ -207,6 +207,6 @@ def _check_shared_memory(size: int, workers: int, batch: int) -> None:
         raise ValueError(
             f"{workers} workers with batches of {batch / 2**20:,.0f} MB need "
             f"{size / 2**20:,.0f} MB of shared memory, {_SHARED} has {free / 2**20:,.0f} MB free: "
-            "give smaller batches, "
-            "fewer workers, or the container more (--shm-size)"
+            "use smaller batches or fewer workers, or give the container more shared memory "
+            "(--shm-size)"
         )

@@ -1,7 +1,7 @@
-"""Write pairs to shards: whole files to be read from front to back, already shuffled.
+"""Write pairs to shards: files of shuffled samples that are read from front to back.
 
-The order is one perfect shuffle of the selection. It is cut among the jobs, and a job's part among
-its files, so a file's content depends on the options alone.
+The order is one perfect shuffle of the selection. It is divided among the jobs, and the part of a
+job among its files. So the content of a file depends only on the options and the results.
 """
 
 import json
@@ -27,11 +27,11 @@ from st1k4m.training.shard_writers import WRITERS, HashingFile, Sample
 log = logging.getLogger(__name__)
 
 PART = "part.json"
-"""What a job says of its files."""
+"""Name of the file in which a job lists its shards."""
 
-_PIECE = 64  # pairs read at a time, which a thread then encodes; more do not stay in the cache
-_BUFFER = 1 << 20  # bytes written at a time: a call for every sample took twice as long
-_TRIED = 64  # pairs whose size stands for all
+_PIECE = 64  # pairs that are read at a time, then encoded by one thread; more do not fit the cache
+_BUFFER = 1 << 20  # bytes written at a time; one call per sample took twice as long
+_TRIED = 64  # pairs that are encoded to estimate the size of a sample
 
 
 def write_shards(
@@ -49,22 +49,21 @@ def write_shards(
     results
         The results of the workflow.
     name
-        Of the set of shards.
+        Name of the set of shards.
     options
-        What they hold.
+        Options of the set.
     job
-        Which of ``options.jobs`` this is, from 0.
+        Number of this job, from 0 to ``options.jobs - 1``.
     out
-        The folder to make. It holds the shards, ``{name}-{number}.tar`` or ``.parquet``, numbered
+        The folder to make. It gets the shards, ``{name}-{number}.tar`` or ``.parquet``, numbered
         over all jobs, and ``part.json``, which lists them with checksums.
     threads
-        Cores to use.
+        Number of cores to use.
 
     Raises
     ------
     SlideError
-        The selection is empty, or does not have a pair for every job; a slide's files cannot be
-        read.
+        The selection is empty or has fewer pairs than jobs, or a slide's files cannot be read.
     """
     try:
         pairs = open_pairs(results, options)
@@ -72,7 +71,7 @@ def write_shards(
         raise SlideError(f"shards {name}", str(error), f"correct shards.{name}") from None
     if len(pairs) < options.jobs:
         what = f"{options.jobs} jobs for {len(pairs):,} pairs"
-        raise SlideError(f"shards {name}", what, f"give shards.{name}.jobs fewer jobs")
+        raise SlideError(f"shards {name}", what, f"set shards.{name}.jobs to a lower number")
     shuffled = order.shuffle_pairs(pairs.sizes, options.seed, 0, block=1)
     plan = _plan(pairs, options, shuffled)
     mine = shuffled[order.part_of_rank(len(pairs), job, options.jobs)]
@@ -91,7 +90,7 @@ def write_shards(
 
 
 def open_pairs(results: str | Path, options: ShardOptions) -> Pairs:
-    """Open the pairs that a set of shards holds."""
+    """Open the pairs of a set of shards."""
     return Collection(results).pairs(
         split=options.split,
         part=options.part or None,
@@ -106,14 +105,14 @@ def open_pairs(results: str | Path, options: ShardOptions) -> Pairs:
 
 @dataclass(frozen=True)
 class _Plan:
-    """How many files a job writes, and how many pairs a row group of parquet has."""
+    """Number of files that a job writes, and number of pairs in a row group of parquet."""
 
     shards: int
     group: int
 
 
 def _plan(pairs: Pairs, options: ShardOptions, shuffled: np.ndarray) -> _Plan:
-    """Fix the files' sizes from the first pairs of the order: the same in every job."""
+    """Compute the plan from the first pairs of the order, so it is the same in every job."""
     encode = _encoder(options)
     batch = pairs.read(shuffled[:_TRIED])
     sizes = [len(encode(tile)) for tile in batch["tile"].transpose(0, 2, 3, 1)]
@@ -128,7 +127,7 @@ def _plan(pairs: Pairs, options: ShardOptions, shuffled: np.ndarray) -> _Plan:
 def _write_shard(
     path: Path, pairs: Pairs, samples: Iterator[Sample], options: ShardOptions, group: int
 ) -> dict[str, Any]:
-    """Write one file; return what the index says of it."""
+    """Write one file; return its entry in the index."""
     written = 0
     with open(path, "wb", buffering=_BUFFER) as file:
         out = HashingFile(file)
@@ -147,9 +146,9 @@ def _write_shard(
 def _samples(
     pairs: Pairs, part: np.ndarray, encode: Callable, pool: ThreadPoolExecutor, threads: int
 ) -> Iterator[Sample]:
-    """Give the samples in their order; while one piece is written, the next ones are encoded."""
+    """Yield the samples in their order; while one piece is written, the next ones are encoded."""
     ahead = threads + 1
-    # fresh memory for every piece would cost more than reading it
+    # buffers are reused: new memory for every piece would take longer than reading it
     tiles_of = deque(
         np.empty((_PIECE, pairs.size, pairs.size, 3), np.uint8) for _ in range(ahead + 1)
     )
@@ -179,7 +178,7 @@ def _finish(batch: dict[str, Any], encoded: Future[list[bytes]]) -> Iterator[Sam
 
 
 def _encoder(options: ShardOptions) -> Callable[[np.ndarray], bytes]:
-    """Return what turns a tile, (h, w, 3) uint8 RGB, into a file."""
+    """Return the function that encodes a tile, (h, w, 3) uint8 RGB, as a file."""
     if options.tile == "webp":
         return _encode_webp
     settings = [cv2.IMWRITE_JPEG_QUALITY, options.quality] if options.tile == "jpeg" else []
@@ -193,7 +192,7 @@ def _encoder(options: ShardOptions) -> Callable[[np.ndarray], bytes]:
 
 
 def _encode_webp(tile: np.ndarray) -> bytes:
-    # not OpenCV, which compresses lossless WebP with all effort: 20 times as long for 15 % less
+    # OpenCV compresses lossless WebP with the highest effort: 20 times as long, 15 % smaller
     import pyvips
 
     height, width, _ = tile.shape
@@ -202,6 +201,6 @@ def _encode_webp(tile: np.ndarray) -> bytes:
 
 
 def _describe(pairs: Pairs) -> dict[str, Any]:
-    """Return what all jobs must agree on."""
+    """Return the facts that must be the same in all jobs."""
     sizes = dict(zip(pairs.slides, pairs.sizes.tolist(), strict=True))
     return {"genes": pairs.genes, "labels": pairs.label_names, "size": pairs.size, "slides": sizes}

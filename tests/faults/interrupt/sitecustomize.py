@@ -1,11 +1,12 @@
-"""Interrupt a process of a run at the moment it puts a given product in its place.
+"""Interrupt a process of a run at the moment when it puts a given product in place.
 
-Python imports this by itself where its folder is on the path. INTERRUPT is JSON: a folder for
-markers, and what happens before which product is put in place, once a product:
+Python imports this file if its folder is on the path. The variable INTERRUPT is JSON: a folder for
+marker files, and the action before each named product is put in place. An action is done once per
+product:
 
-    kill       the process kills itself; what it has written is cut to half before
-    wait       it waits until the marker, a file with the product's name, is removed
-    lose PATH  PATH vanishes
+    kill       truncate the temporary file to half, then kill the process
+    wait       wait until the marker file, which has the name of the product, is removed
+    lose PATH  remove PATH
 """
 
 import json
