@@ -69,8 +69,8 @@ def read_own_counts(
         return _read_text(slide, part["matrix"], folder, threads), facts
     warnings = []
     if read.other_features:
-        told = ", ".join(f"{count:,} {kind}" for kind, count in read.other_features.items())
-        warnings.append(f"features other than gene expression are left out: {told}")
+        listed = ", ".join(f"{count:,} {kind}" for kind, count in read.other_features.items())
+        warnings.append(f"features other than gene expression are left out: {listed}")
     facts |= {"software": read.software, "other_features": read.other_features}
     spots = [f"{slide}_{barcode}" for barcode in read.barcodes]
     ids = tuple(read.gene_ids)
@@ -145,7 +145,7 @@ def _as_commas(slide: str, place: str, folder: str | Path) -> Iterator[Path]:
 
 
 def _read_h5ad(slide: str, place: str, facts: dict) -> tuple[Counts, dict]:
-    """Read the raw counts of an AnnData file from the first place that holds whole numbers."""
+    """Read the raw counts of an AnnData file from the first place with whole numbers."""
     import h5py
     from anndata.io import read_elem
     from scipy import sparse

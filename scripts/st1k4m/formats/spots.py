@@ -62,10 +62,10 @@ def read_spots(path: str | Path) -> tuple[SpotTable, dict[str, Any]]:
         of the positions on the array: ``ids``, ``barcodes``, ``centres``, or ``unknown``);
         ``tier``; ``radius`` (with which tiles are cut), ``radius_file`` and ``radius_lattice`` in
         pixels of the image, ``spot_diameter_fullres``; ``correction`` (the applied one and its
-        reason, or None), ``candidates``; ``orientation`` (the evidence that excludes a mirror image: ``ids``,
-        ``barcodes``, ``tissue``, ``override``, or ``unknown``); ``looked`` (why the image was
-        decoded, or empty), ``on_tissue`` (share of the spots, None if unknown); ``flags`` (codes,
-        see `st1k4m.codes.FLAGS`) and ``warnings`` (one sentence per flag).
+        reason, or None), ``candidates``; ``orientation`` (the evidence that excludes a mirror
+        image: ``ids``, ``barcodes``, ``tissue``, ``override``, or ``unknown``); ``looked`` (why the
+        image was decoded, or empty), ``on_tissue`` (share of the spots, None if unknown); ``flags``
+        (codes, see `st1k4m.codes.FLAGS`) and ``warnings`` (one sentence per flag).
     """
     import pyarrow.parquet as pq
 

@@ -138,7 +138,7 @@ class TileStore:
         self._opened: tuple[int, h5py.Dataset] | None = None
         with h5py.File(self.path) as file:
             if IMG not in file:
-                raise ValueError(f"{path} holds no tiles: it was made with tiles.format: none")
+                raise ValueError(f"{path} has no tiles: it was made with tiles.format: none")
             self.barcodes = _read_barcodes(file)
             self.coords: np.ndarray = file[COORDS][:]
 

@@ -104,7 +104,7 @@ def _read_labels(annotation: str | Path | None) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _expression_of_kept(
-    expression: str | Path, names: list[str], account: Ledger, beside: Path
+    expression: str | Path, names: list[str], account: Ledger, target: Path
 ) -> Iterator[Path]:
     """Yield the expression file of exactly the spots that the ledger keeps.
 
@@ -119,7 +119,7 @@ def _expression_of_kept(
     from st1k4m.expression.count_expression import subset_expression
 
     log.info("normalising again without %d spots that have no place in the image", (~keep).sum())
-    subset = beside.with_name(beside.name.removesuffix(".tmp") + ".subset.tmp")
+    subset = target.with_name(target.name.removesuffix(".tmp") + ".subset.tmp")
     try:
         subset_expression(expression, keep, subset)
         yield subset
