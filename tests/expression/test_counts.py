@@ -233,23 +233,23 @@ def test_neither_threads_nor_blocks_change_anything(read, monkeypatch, threads, 
     [
         ("-3", "is negative"),
         ("-0.5", "is negative"),
-        ("2.5", "is no whole number"),
-        ("1e-1", "is no whole number"),
+        ("2.5", "is not a whole number"),
+        ("1e-1", "is not a whole number"),
         ("2147483648", "is larger than 2,147,483,647"),
         ("3e9", "is larger than 2,147,483,647"),
         ("99999999999999999999999", "is larger than 2,147,483,647"),
-        ("nan", "is no number"),
-        ("NA", "is no number"),
-        ("inf", "is no number"),
-        ("abc", "is no number"),
-        ("0x10", "is no number"),
-        ("1_0", "is no number"),
-        ("1 2", "is no number"),
-        ("1;5", "is no number"),
-        ("\u0663", "is no number"),
-        ("1\0", "is no number"),
-        ("1e99999999999999999999", "is no number of any use"),
-        ('"1"\r2', "is no number of any use"),
+        ("nan", "is not a number"),
+        ("NA", "is not a number"),
+        ("inf", "is not a number"),
+        ("abc", "is not a number"),
+        ("0x10", "is not a number"),
+        ("1_0", "is not a number"),
+        ("1 2", "is not a number"),
+        ("1;5", "is not a number"),
+        ("\u0663", "is not a number"),
+        ("1\0", "is not a number"),
+        ("1e99999999999999999999", "is not a usable number"),
+        ('"1"\r2', "is not a usable number"),
         ("", "is empty"),
         ('""', "is empty"),
         ("  ", "is empty"),
@@ -308,8 +308,8 @@ def test_line_numbers_count_line_breaks_within_quotes(refusal):
         (",A,B\n", "no spot follows the header of 2 genes"),
         (",A,B", "no spot follows"),
         ("spot\ns\n", "the header has no gene"),
-        (",A\n,1\n", "'' is no spot id"),
-        (",A\ns\0,1\n", "is no spot id"),
+        (",A\n,1\n", "'' is not a spot id"),
+        (",A\ns\0,1\n", "is not a spot id"),
         (",A\ns\n", "spot 's' has 0 values for 1 genes"),
         (',A\n"s,1\n', "a quote is opened and never closed"),
         (',A\ns,"1\n', "a quote is opened and never closed"),
@@ -318,7 +318,7 @@ def test_line_numbers_count_line_breaks_within_quotes(refusal):
         (b",\xff\ns,1\n", "cannot be read as text"),
         (b",A\n\xff,1\n", "cannot be read"),
         (b",A\ns,1\n\xff,1\n", "the spot id cannot be read"),
-        (",A\0\ns,1\n", "is no gene name"),
+        (",A\0\ns,1\n", "is not a gene name"),
     ],
 )
 def test_what_is_no_count_file_is_refused(refusal, text, what):
@@ -332,7 +332,7 @@ def test_a_message_stays_short_whatever_it_is_about(refusal):
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(SlideError, match=r"S_count\.csv is no file"):
+    with pytest.raises(SlideError, match=r"S_count\.csv is not a file"):
         read_counts(tmp_path / "S_count.csv")
 
 

@@ -126,28 +126,30 @@ def test_entries_in_any_order():
 
 # What stands in matrix.mtx, barcodes.tsv and features.tsv, and what is said of it.
 BROKEN_MTX = [
-    ({"text": "hello\n"}, "is no matrix in Market Exchange format: it begins with 'hello"),
-    ({"text": ""}, "is no matrix in Market Exchange format"),
+    ({"text": "hello\n"}, "is not a matrix in Market Exchange format: it begins with 'hello"),
+    ({"text": ""}, "is not a matrix in Market Exchange format"),
     ({"text": HEAD}, "line 2: expected the numbers of rows, columns and counts, found ''"),
     ({"text": HEAD + "3 2\n"}, "line 2: expected the numbers of rows, columns and counts"),
     ({"text": HEAD + "3 2 9999999999\n"}, "9,999,999,999 counts in a matrix of 3 x 2"),
     (
         {"text": HEAD + "2 3 0\n"},
-        "is 2 x 3, but features has 3 features and barcodes 2 barcodes; "
-        "it lies the other way round",
+        "is 2 x 3, but features has 3 features and barcodes 2 barcodes; the matrix is transposed",
     ),
     ({"text": HEAD + "4 2 0\n"}, "is 4 x 2, but features has 3 features"),
-    ({"text": HEAD + "3 2 2\n1 1 1\n"}, "announces 2 counts and holds 1: it is cut off"),
-    ({"text": HEAD + "3 2 1\n1 1 1\n2 1 1\n"}, "announces 1 counts and holds more"),
+    ({"text": HEAD + "3 2 2\n1 1 1\n"}, "has 1 counts, but its header states 2: it is cut off"),
+    ({"text": HEAD + "3 2 1\n1 1 1\n2 1 1\n"}, "has more counts than its header states"),
     ({"text": HEAD + "3 2 1\n4 1 1\n"}, "line 3: found 4 1 1, expected a row up to 3"),
     ({"text": HEAD + "3 2 1\n1 0 1\n"}, "line 3: found 1 0 1"),
     ({"text": HEAD + "3 2 1\n1 1 1.5\n"}, "line 3: found 1 1 1.5"),
     ({"text": HEAD + "3 2 1\n1 1 -1\n"}, "line 3: found 1 1 -1"),
     ({"text": HEAD + "3 2 1\n1 1 nan\n"}, "line 3: found 1 1 nan"),
-    ({"text": HEAD + "3 2 1\n1 1 x\n"}, "cannot be read below line 2"),
-    ({"text": HEAD + "3 2 2\n1 1 1\n1 1 2\n"}, "states a count of one gene and barcode twice"),
-    ({"text": HEAD.replace("integer", "pattern") + "3 2 1\n1 1\n"}, "'pattern general', no counts"),
-    ({"text": HEAD + "3 2 0\n", "barcodes": "b1\nb1\n"}, "barcode 'b1' is there 2 times"),
+    ({"text": HEAD + "3 2 1\n1 1 x\n"}, "cannot be read after line 2"),
+    ({"text": HEAD + "3 2 2\n1 1 1\n1 1 2\n"}, "has two counts of one gene and barcode"),
+    (
+        {"text": HEAD.replace("integer", "pattern") + "3 2 1\n1 1\n"},
+        "'pattern general', not of counts",
+    ),
+    ({"text": HEAD + "3 2 0\n", "barcodes": "b1\nb1\n"}, "barcode 'b1' occurs 2 times"),
     ({"text": HEAD + "3 2 0\n", "barcodes": ""}, "barcodes is empty"),
     ({"text": HEAD + "3 2 0\n", "features": ""}, "features is empty"),
     ({"text": HEAD + "3 2 0\n", "features": "i\tA\tPeaks\n" * 3}, "no feature of the type 'Gene E"),
@@ -185,7 +187,7 @@ BROKEN_H5 = [
     ("data", None, "is damaged"),
     ("indptr", np.array([0, 3]), "contradicts itself: shape 32 x"),
     ("shape", np.array([5, 5]), "contradicts itself: shape 5 x 5"),
-    ("barcodes", np.array(["AA"] * len(SECTION.barcodes), "S"), "barcode 'AA' is there"),
+    ("barcodes", np.array(["AA"] * len(SECTION.barcodes), "S"), "barcode 'AA' occurs"),
     ("features/id", np.array(["x"], "S"), "contradicts itself"),
     (
         "features/feature_type",
@@ -195,8 +197,8 @@ BROKEN_H5 = [
     ("data", SECTION.counts.data * 0.5, "is 0.5, expected a whole number from 0 to 2,147,483,647"),
     ("data", -SECTION.counts.data, "expected a whole number from 0"),
     ("data", SECTION.counts.data.astype(np.int64) << 33, "expected a whole number from 0"),
-    ("indices", SECTION.counts.indices + 1, "a count is of feature 32 of 32"),
-    ("indices", SECTION.counts.indices // 2, "states a count of one gene and barcode twice"),
+    ("indices", SECTION.counts.indices + 1, "a count refers to feature 32 of 32"),
+    ("indices", SECTION.counts.indices // 2, "has two counts of one gene and barcode"),
 ]
 
 
@@ -244,7 +246,7 @@ def test_raw_counts_of_an_h5ad_wherever_they_are(tmp_path):
         assert read.spots == [f"S_{barcode}" for barcode in SECTION.barcodes]
         assert list(read.gene_ids) == SECTION.ids[:30]
     ad.AnnData(normal, **names).write_h5ad(tmp_path / "a.h5ad")
-    with pytest.raises(SlideError, match="holds no raw counts, which are whole numbers: X holds"):
+    with pytest.raises(SlideError, match=r"has no raw counts .*: X has the value"):
         read_own_counts("S", part, tmp_path)
 
 

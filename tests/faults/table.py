@@ -302,11 +302,13 @@ STEPS = [
     COUNTS("long row", partial(add_cell, 7), COUNT, "line 7: .*41 values for 40 genes"),
     COUNTS("empty cell", partial(set_cell, 4, 6, ""), COUNT, "line 4: .*is empty"),
     COUNTS("negative", partial(set_cell, 4, 6, "-1"), COUNT, "line 4: .*'-1' is negative"),
-    COUNTS("fraction", partial(set_cell, 4, 6, "0.5"), COUNT, "line 4: .*'0.5' is no whole number"),
+    COUNTS(
+        "fraction", partial(set_cell, 4, 6, "0.5"), COUNT, "line 4: .*'0.5' is not a whole number"
+    ),
     COUNTS("nan", partial(set_cell, 61, 41, "nan"), COUNT, "line 61: column 41 .*'nan'"),
     COUNTS("power bomb", partial(set_cell, 4, 6, "1e999999999"), COUNT, "line 4: column 6"),
-    COUNTS("no id", partial(set_cell, 4, 1, ""), COUNT, "line 4: '' is no spot id"),
-    COUNTS("hostile id", partial(set_cell, 4, 1, "\0"), COUNT, "line 4: .*is no spot id"),
+    COUNTS("no id", partial(set_cell, 4, 1, ""), COUNT, "line 4: '' is not a spot id"),
+    COUNTS("hostile id", partial(set_cell, 4, 1, "\0"), COUNT, "line 4: .*is not a spot id"),
     COUNTS("transposed", transpose, COUNT, "line 33: spot 'DEMO0' is on line 32 already"),
     COORD("a folder", become_folder, COUNT, "the coordinate file is missing", "put the file there"),
     COORD("empty", partial(write, b""), COUNT, r"_coord.csv \(0\) have no spot", "this slide"),

@@ -91,8 +91,8 @@ def test_numbers_are_those_of_python(write, rows):
     [
         ("S_c,1,2", "3 fields where the header has 4"),
         ("S_c,1,2,3,4", "5 fields where the header has 4"),
-        (",1,2,3", "'' is no spot id"),
-        ("S\0c,1,2,3", "'S\\x00c' is no spot id"),
+        (",1,2,3", "'' is not a spot id"),
+        ("S\0c,1,2,3", "'S\\x00c' is not a spot id"),
         ("S_c,one,2,3", "yaxis of spot S_c is 'one'"),
         ("S_c,1,,3", "xaxis of spot S_c is ''"),
         ("S_c,1,nan,3", "xaxis of spot S_c is 'nan'"),
@@ -101,7 +101,7 @@ def test_numbers_are_those_of_python(write, rows):
         ("S_c,1,2,NA", "r of spot S_c is 'NA'"),
         ("S_c,1,2,0", "r of spot S_c is 0, expected more than 0"),
         ("S_c,1,2,-4.5", "r of spot S_c is -4.5, expected more than 0"),
-        ("S_10x13,1,2,3", "spot S_10x13 is there already, on line 2"),
+        ("S_10x13,1,2,3", "spot S_10x13 is on line 2 already"),
     ],
 )
 @pytest.mark.parametrize("newline", ["\n", "\r\n"], ids=["LF", "CRLF"])
@@ -126,7 +126,7 @@ def test_the_first_of_several_faults_is_named(write):
     [
         ("", "is empty"),
         ("\n\n", "is empty"),
-        (",yaxis,xaxis,r\n", "holds no spot"),
+        (",yaxis,xaxis,r\n", "has no spot"),
         (",yaxis,xaxis\nS_a,1,2\n", "line 1: no column r;"),
         (",x,y,radius\nS_a,1,2,3\n", "line 1: no column yaxis and xaxis and r;"),
         ("r,yaxis,xaxis\n5,1,2\n", "line 1: no column r;"),

@@ -103,7 +103,7 @@ def test_an_image_of_another_size_needs_its_scale(align, tmp_path):
     own_layouts.write(tmp_path / "turned.png", turned)
     with pytest.raises(SlideError, match="has 920 x 1000 pixels") as error:
         align(folder, image=str(tmp_path / "turned.png"))
-    assert "turn the image by a quarter" in error.value.hint
+    assert "rotate the image by 90 degrees" in error.value.hint
     # The hires image itself is known by its size.
     own_layouts.write(
         tmp_path / "copy.png", own_layouts.png(own_layouts.shrink(SECTION.image, 0.5))
@@ -124,7 +124,9 @@ def test_scale_factors_that_contradict_the_images(align, tmp_path):
     write_factors(folder, tissue_hires_scalef=1.7)
     with pytest.raises(SlideError, match="spots lie outside") as error:
         align(folder)
-    assert "it has 500 x 460 pixels, so 294 x 271 where positions are stated" in error.value.what
+    assert (
+        "it has 500 x 460 pixels, which is 294 x 271 in units of the positions" in error.value.what
+    )
 
 
 # A change of the scale factors of a folder with a hires image, and what is said.
@@ -201,7 +203,7 @@ def test_the_radius_of_an_st_spot_follows_from_its_lattice(align, tmp_path):
     assert table["selected"].tolist() == (spots["x"] > 4).tolist()
     few = spots.iloc[:2]
     own_layouts.write(tmp_path / "a/spots.tsv", few.to_csv(sep="\t", index=False).encode())
-    with pytest.raises(SlideError, match="the radius of a spot is not known"):
+    with pytest.raises(SlideError, match="the radius of a spot is unknown"):
         align(tmp_path / "a")
 
 

@@ -276,7 +276,7 @@ def test_st_counts_named_by_adjusted_positions(tmp_path):
     assert counts.spots == ["S_1x2", "S_2x2", "S_3x3"]
     assert "rounded" in counts.warnings[0]
     own_layouts.write(tmp_path / "a.tsv", text.replace("3x2.9", "2x2.2").encode())
-    with pytest.raises(SlideError, match="spot 2x2 is there twice"):
+    with pytest.raises(SlideError, match="spot 2x2 occurs twice"):
         read_own_counts("S", part, tmp_path / "w")
 
 

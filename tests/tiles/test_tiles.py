@@ -424,7 +424,7 @@ def test_coordinates_only(cut, tmp_path):
         assert file["coords"][:].tolist() == [[45, 45]]
         assert file["pictures/lowres"].shape == (100, 100, 3)
         assert file.attrs["patch_size_src"] == 10
-    with pytest.raises(ValueError, match="holds no tiles: it was made with"):
+    with pytest.raises(ValueError, match="has no tiles: it was made with"):
         TileStore(store)
 
 

@@ -1,14 +1,14 @@
-"""How functions are compiled."""
+"""Compile functions with numba."""
 
 from numba import njit
 
 
 def compiled(function):
-    """Compile at the first call, without the interpreter's lock; keep the result where possible.
+    """Compile a function at its first call, without the GIL; cache the result where possible.
 
-    Numba raises where no folder for its cache can be written (a read-only container without a
-    home). Such a job compiles for itself. No folder under /tmp is tried: the cache is pickled
-    code, and what another user could have put there must not be run.
+    Numba raises RuntimeError if it cannot write to any cache folder (for example in a read-only
+    container without a home). The function is then compiled in each job. Folders under /tmp are
+    not used: the cache is pickled code, and another user could have put code there.
     """
     try:
         return njit(nogil=True, cache=True)(function)

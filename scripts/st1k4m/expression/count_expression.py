@@ -1,4 +1,4 @@
-"""The expression step: which spots count, and the AnnData file with all that follows from them."""
+"""The expression step: choose the spots, and write their counts, QC and normalised values."""
 
 import contextlib
 import csv
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Where files in archives are unpacked for a moment, below the working directory.
+#: Where files in archives are unpacked temporarily, below the working directory.
 UNPACKED = "work/unpacked"
 
 TOP = (50, 100, 200, 500)
@@ -68,15 +68,15 @@ def count_expression(
     layout: dict | None = None,
     made: Made | None = None,
 ) -> None:
-    """Read the counts of a slide and write the expression of the spots that count.
+    """Read the counts of a slide and write the expression of the kept spots.
 
-    These are the spots that are in both files and pass the filters. Normalisation, QC of genes and
-    variable genes are over exactly these.
+    A spot is kept if it is in both files and passes the filters. Normalisation, QC of genes and
+    variable genes are computed over the kept spots only.
 
     Parameters
     ----------
     counts, coord
-        ``<slide>_count.csv`` and ``<slide>_coord.csv``; of the latter only the ids are used.
+        ``<slide>_count.csv`` and ``<slide>_coord.csv``. Only the ids of ``coord`` are used.
     out
         The expression file to write, see `st1k4m.formats.expression`: ``X`` float32 and
         ``layers['counts']`` int32, both CSR; QC in ``obs`` and ``var`` under scanpy's names;
@@ -84,22 +84,23 @@ def count_expression(
     slide
         Name of the slide.
     species
-        As in the meta table; decides which genes are mitochondrial.
+        The species as written in the meta table; it decides which genes are mitochondrial.
     options
         The arguments of `ExpressionOptions`.
     threads
-        Threads that read the counts and compute; the result does not depend on it.
+        Number of threads that read the counts and compute. The result does not depend on it.
     layout
-        Of a slide of one's own, see `st1k4m.source.catalogue.Catalogue.layout`; its parts
-        ``counts`` and ``coord`` then say what is read, and spots not in tissue are dropped.
+        The layout of the user's own slide, see `st1k4m.source.catalogue.Catalogue.layout`. Its
+        parts ``counts`` and ``coord`` then state what is read, and spots that are not in tissue
+        are dropped.
     made
-        What the file is made from; it carries that.
+        What the file is made from; stored in the file.
 
     Raises
     ------
     SlideError
-        A file cannot be read; the two have no spot in common; none of those in common passes the
-        filters though some have counts.
+        A file cannot be read; the two files have no spot in common; no spot in common passes the
+        filters although some have counts; or no gene is in ``min_spots`` spots.
     """
     import anndata as ad
 
@@ -153,7 +154,7 @@ def count_expression(
         {PRINTED: table.genes} | ({GENE_IDS: table.gene_ids} if table.gene_ids else {}),
         np.arange(len(table.genes)).astype(str),
     ).assign(**{MITO: mitochondrial})
-    # No name holds on to the counts of all spots while all else is computed from those of the kept.
+    # Drop every reference to the full matrix, so that it is freed before the rest is computed.
     matrix = table.matrix
     del table
     if not kept.all():
@@ -164,28 +165,28 @@ def count_expression(
 def subset_expression(
     expression: str | Path, keep: np.ndarray, out: str | Path, *, threads: int = 1
 ) -> None:
-    """Write an expression file again without some of its spots.
+    """Write an expression file again with only some of its spots.
 
-    Everything is computed over the rest, so the numbers are those that `count_expression` would
-    have written without these spots.
+    Everything is computed again over these spots. The numbers are the same as if
+    `count_expression` had dropped the other spots.
 
     Parameters
     ----------
     expression
-        What `count_expression` wrote.
+        The file that `count_expression` wrote.
     keep
-        (spots,) bool, by the order of the file.
+        (spots,) bool, in the order of the file.
     out
-        Where to write. The spots that were dropped before stay what they were.
+        The file to write. Its list of dropped spots is copied from ``expression``.
     threads
-        Threads that compute; the result does not depend on it.
+        Number of threads that compute. The result does not depend on it.
     """
     table = read_counted(expression, keep)
     _write(out, table, ExpressionOptions(**table.uns[OPTIONS]), threads)
 
 
 def _texts_table(columns: dict[str, Sequence[str]], index: Sequence[str]) -> "pd.DataFrame":
-    """Make a table of texts as objects: pandas' own type of texts needs anndata 0.12 to read."""
+    """Make a table of texts as objects: pandas' string type needs anndata 0.12 to read."""
     import pandas as pd
 
     index = pd.Index(index, dtype=object)
@@ -196,7 +197,7 @@ def _texts_table(columns: dict[str, Sequence[str]], index: Sequence[str]) -> "pd
 def _read_counts(
     counts: str | Path, threads: int, slide: str, layout: dict | None
 ) -> tuple["Counts", dict]:
-    """Read the counts, and what a slide of one's own says of them for the record."""
+    """Read the counts, and, for the user's own slide, the facts about them for the record."""
     if layout:
         from st1k4m.expression.read_own import read_own_counts
 
@@ -207,7 +208,7 @@ def _read_counts(
 
 
 def _read_spots(slide: str, coord: str | Path, layout: dict | None) -> tuple[set[str], set[str]]:
-    """Read the ids of the spots with a position, and of those said to be beside the tissue."""
+    """Read the ids of the spots with a position, and the ids of those that are not in tissue."""
     if not layout:
         return _read_ids(slide, Path(coord)), set()
     from st1k4m.source.positions import read_positions
@@ -218,7 +219,7 @@ def _read_spots(slide: str, coord: str | Path, layout: dict | None) -> tuple[set
 
 
 def _read_ids(slide: str, coord: Path) -> set[str]:
-    """Read the first column of a coordinate file; `align_spots` sees to the rest of it."""
+    """Read the first column of a coordinate file; `align_spots` checks the other columns."""
     try:
         with coord.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             refuse_other_text(coord, slide)
@@ -234,7 +235,7 @@ def _read_ids(slide: str, coord: Path) -> set[str]:
 def _judge_spots(
     matrix: "csr_matrix", mitochondrial: np.ndarray, options: ExpressionOptions
 ) -> np.ndarray:
-    """Return why each spot is dropped, an empty text for those that pass the filters."""
+    """Return the reason why each spot is dropped; an empty text if it passes the filters."""
     genes = np.diff(matrix.indptr)
     totals = np.ravel(matrix.sum(axis=1))
     of_mitochondrial = np.ravel(matrix[:, mitochondrial].sum(axis=1))
@@ -248,14 +249,14 @@ def _judge_spots(
 
 
 def _refuse_overfiltered(slide: str, reasons: np.ndarray) -> None:
-    """Refuse filters that leave no spot though some have counts."""
+    """Raise if the filters leave no spot although some spots have counts."""
     often = Counter(reasons[reasons != codes.NO_COORDINATES])
     if "" in often or set(often) == {codes.NO_GENES}:
         return
-    told = ", ".join(f"{reason} {count:,}" for reason, count in sorted(often.items()))
+    listed = ", ".join(f"{reason} {count:,}" for reason, count in sorted(often.items()))
     raise SlideError(
         slide,
-        f"none of the {often.total():,} spots passes the filters ({told})",
+        f"none of the {often.total():,} spots passes the filters ({listed})",
         "lower min_genes or min_counts, or raise max_pct_mito, for this technology",
     )
 
@@ -281,7 +282,7 @@ def _write(
     threads: int,
     made: Made | None = None,
 ) -> None:
-    """Compute all that follows from the counts in ``X`` and write the file."""
+    """Compute QC, variable genes and normalised values from the counts in ``X``; write the file."""
     table = _drop_genes(table, options.min_spots)
     with _threads(threads):
         _describe(table, options)
@@ -292,7 +293,7 @@ def _write(
 
 @contextlib.contextmanager
 def _threads(threads: int) -> Iterator[None]:
-    """Let scanpy's loops use so many threads."""
+    """Set the number of threads of numba, which scanpy uses, for the time of a block."""
     import numba
 
     before = numba.get_num_threads()
@@ -312,11 +313,11 @@ def _describe(table: "AnnData", options: ExpressionOptions) -> None:
     names, counts = table.var[PRINTED], table.X
     repeated = names.duplicated(keep=False).to_numpy()
     table.var.insert(1, "is_duplicate", repeated)
-    with warnings.catch_warnings():  # that names are repeated, and that A-1 is one of them
+    with warnings.catch_warnings():  # of repeated names, and of names such as A-1 among them
         warnings.simplefilter("ignore", UserWarning)
         table.var_names = names.to_numpy(object)
         table.var_names_make_unique()
-    # Without spots a mean is unknown, without counts a share.
+    # Means over no spots and fractions of no counts are NaN.
     with np.errstate(invalid="ignore", divide="ignore"):
         sc.pp.calculate_qc_metrics(
             table,
@@ -354,28 +355,28 @@ def _describe(table: "AnnData", options: ExpressionOptions) -> None:
 
 
 def _normalise(table: "AnnData", asked: float | str) -> None:
-    """Move the counts to their layer; ``X`` becomes log1p of them, scaled to the total asked."""
+    """Move the counts to their layer and set ``X`` to log1p of the counts scaled to ``asked``."""
     import anndata as ad
     import scanpy as sc
     from scipy.sparse import csr_matrix
 
     totals = table.obs[TOTAL_COUNTS].to_numpy()
-    # The median is over spots with counts, in float32: scanpy 1.11 takes in those without, too.
+    # The median is over spots with counts, in float32. scanpy 1.11 includes spots without counts.
     found = totals[totals > 0].astype(np.float32)
     target = asked if asked != "median" else float(np.median(found)) if len(found) else np.nan
     counts = table.X
     x = np.empty(counts.nnz, np.float32)
-    # Some spots after the other: scanpy makes copies that would be the peak of the job's memory.
+    # In blocks of spots: scanpy's copies of the whole matrix would be the job's peak of memory.
     for first in range(0, table.n_obs, SPOTS):
         part = ad.AnnData(counts[first : first + SPOTS].astype(np.float32))
-        with warnings.catch_warnings():  # that spots without counts stay, which min_genes decides
+        with warnings.catch_warnings():  # of spots without counts; min_genes decides about them
             warnings.filterwarnings("ignore", "Some cells have zero counts", UserWarning)
             sc.pp.normalize_total(part, target_sum=target)
         sc.pp.log1p(part)
         begin = counts.indptr[first]
         x[begin : begin + part.X.nnz] = part.X.data
     table.layers[COUNTS] = counts
-    # Both share the places of their entries, in memory and in the file.
+    # Both matrices share the index arrays, in memory and in the file.
     table.X = csr_matrix((x, counts.indices, counts.indptr), shape=counts.shape)
     table.uns["log1p"] = {}  # scanpy's {"base": None} cannot be read before anndata 0.11
     table.uns[NORMALISATION] = {TARGET_SUM: target, "target": str(asked), "log1p": True}
@@ -388,7 +389,7 @@ def _find_oddities(
     mitochondrial: np.ndarray,
     options: ExpressionOptions,
 ) -> list[str]:
-    """Say in sentences what a user should know of spots and filters."""
+    """Return warnings about spot ids and filters, as sentences."""
     oddities = []
     strangers = [spot for spot in spots if not spot.startswith(f"{slide}_")]
     if strangers:

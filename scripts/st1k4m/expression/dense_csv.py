@@ -1,4 +1,4 @@
-"""Dense count files, spots by genes, read in one pass into a sparse matrix."""
+"""Read dense count files (spots by genes) in one pass into a sparse matrix."""
 
 import contextlib
 import csv
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 _BLOCK = 1 << 21
-"""Bytes read at a time; with what is read out of them they stay in a processor's own cache."""
+"""Bytes read at a time; small enough that a block and its result fit the processor's cache."""
 
 _LONGEST_LINE = 1 << 24
-"""Bytes; a longer line means that a quote is never closed or that this is no count file."""
+"""Bytes; a longer line means that a quote is never closed or that this is not a count file."""
 
 _MOST_AT_FIRST = 1 << 28
-"""Entries; more memory than this is not asked for before it is needed."""
+"""Entries; the largest array that is allocated before its entries are read."""
 
 _NUMBER = re.compile(r"[ \t]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[ \t]*")
 _FIRST_NAMES = {"spot", "barcode", "id", "index", "unnamed: 0"}
-"""What programs call the column of spot ids; no gene is called so."""
+"""Names that programs give to the column of spot ids; no gene has such a name."""
 
 _LARGEST = np.iinfo(np.int32).max
-_HINT = "fetch the file again, or export it again as whole numbers, one row a spot"
+_HINT = "fetch the file again, or export it again as whole numbers, one row per spot"
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ class Counts:
     genes
         Gene names as printed, in the order of the file; a name may occur more than once.
     warnings
-        What is odd about the file though it could be read, as sentences.
+        Problems of a file that could be read, as sentences.
     gene_ids
-        One a gene, where the file has ids beside names; else empty.
+        One id per gene if the file has ids in addition to names, else empty.
     flags
-        Codes of what must be looked at before the counts are used; each has a warning, too.
+        Codes of problems to check before the counts are used; each also has a warning.
     """
 
     matrix: "csr_matrix"
@@ -70,33 +70,34 @@ class Counts:
 def read_counts(path: str | Path, threads: int = 1) -> Counts:
     """Read ``<slide>_count.csv``: a header of gene names, then a row ``spot,count,...`` per spot.
 
-    Counts may be printed ``3``, ``3.0`` or in any other way that states a whole number. Fields may
-    be quoted, lines may end in LF or CRLF, the last line in nothing; a byte order mark and empty
-    lines are passed over. The header may have a name for the first column, an empty one, or none.
+    Counts may be printed as ``3``, ``3.0`` or any other form of a whole number. Fields may be
+    quoted, lines may end in LF or CRLF, and the last line end may be missing. A byte order mark
+    and empty lines are skipped. The header may have a name for the first column, an empty one, or
+    none.
 
-    The file is read in blocks of whole lines, so that memory is that of the result and a few
-    blocks, whatever the length of the file.
+    The file is read in blocks of whole lines. The memory used is the result and a few blocks,
+    whatever the length of the file.
 
     Parameters
     ----------
     path
         The file.
     threads
-        Blocks read at the same time. The result does not depend on it.
+        Number of blocks read at the same time. The result does not depend on it.
 
     Returns
     -------
     Counts
-        Exactly what the file says.
+        Exactly the contents of the file.
 
     Raises
     ------
     SlideError
-        The file is missing, empty, has no genes or no spots, or is no UTF-8 text; the header names
-        the column of spot ids and yet is one name short of the first row; a row has too few
-        values (as where a file is cut off) or too many, no spot id, or one that occurred before; a
-        value is no whole number from 0 to 2,147,483,647. It names file, line, column, gene and
-        what was found.
+        The file is missing, empty, has no genes or no spots, or is not UTF-8 text; the header
+        names the column of spot ids but has one name less than the first row has fields; a row
+        has too few values (for example in a truncated file) or too many, no spot id, or the id of
+        an earlier row; a value is not a whole number from 0 to 2,147,483,647. The message names
+        file, line, column, gene and what was found.
     """
     path = Path(path)
     try:
@@ -104,12 +105,12 @@ def read_counts(path: str | Path, threads: int = 1) -> Counts:
             return _Reader(path, file).read(threads)
     except (FileNotFoundError, IsADirectoryError) as error:
         raise SlideError(
-            slide_of(path, "counts"), f"{path.name} is no file", "fetch it again"
+            slide_of(path, "counts"), f"{path.name} is not a file", "fetch it again"
         ) from error
 
 
 class _Fault(Exception):
-    """What is wrong with a line of the file, and the line, counted from 0."""
+    """An error in a line of the file; ``line`` is counted from 0."""
 
     def __init__(self, line: int, what: str) -> None:
         super().__init__(line, what)
@@ -119,7 +120,7 @@ class _Fault(Exception):
 
 @dataclass
 class _Rows:
-    """Rows of one block; the arrays are views of the block and last as long as its content."""
+    """Rows of one block; the arrays are views, valid until the block is filled again."""
 
     indices: np.ndarray
     values: np.ndarray
@@ -143,7 +144,7 @@ class _Reader:
 
     @contextlib.contextmanager
     def _naming_faults(self) -> Iterator[None]:
-        """Turn a fault of the block that is being read into the error for the user."""
+        """Turn a fault in the current block into a SlideError with file and line."""
         try:
             yield
         except _Fault as fault:
@@ -153,13 +154,13 @@ class _Reader:
             ) from None
 
     def _read_header(self) -> tuple[list[str], int, int]:
-        """Return the genes, and where the rows begin: byte and line."""
+        """Return the genes, and the byte and the line where the rows begin."""
         records = _records(self.file)
         header, begin, line = next(records, (None, 0, 0))
         if header is None:
             raise _Fault(0, "the file is empty")
         first, *_ = next(records, (None, 0, 0))
-        # Only a name for every column but the first, as R writes it, leaves a row one field longer.
+        # R writes no name for the first column; a row then has one field more than the header.
         unnamed = first is not None and len(first) == len(header) + 1 and header[0] != ""
         if unnamed and header[0].casefold() in _FIRST_NAMES:
             raise _Fault(
@@ -173,7 +174,7 @@ class _Reader:
             raise _Fault(0, f"the header has no gene, it is {','.join(header)[:80]!r}")
         for gene in genes:
             if "\0" in gene:
-                raise _Fault(line - 1, f"{gene[:80]!r} is no gene name")
+                raise _Fault(line - 1, f"{gene[:80]!r} is not a gene name")
         if first is None:
             raise _Fault(0, f"no spot follows the header of {len(genes):,} genes")
         return genes, begin, line
@@ -212,8 +213,8 @@ class _Reader:
     def _read_blocks(self, threads: int) -> Iterator[_Rows]:
         """Yield the rows of the file, block by block in order, while later blocks are being read.
 
-        A block ends with a line end. Where that turns out to lie within quotes, reading starts
-        again from the line that was not complete; with larger blocks where no line was.
+        A block ends with a line end. If that line end is within quotes, reading starts again at
+        the incomplete line. If a block has no complete line, larger blocks are used.
         """
         position, size = self.begin, _BLOCK
         free: list[_Block] = []
@@ -230,7 +231,7 @@ class _Reader:
                     size, free = _larger(size), []
 
     def _fill_blocks(self, position: int, size: int, free: list["_Block"]) -> Iterator["_Block"]:
-        """Yield blocks of whole lines from a byte on, up to a line that is longer than a block."""
+        """Yield blocks of whole lines from a byte on; stop at a line longer than a block."""
         while position < self.size:
             block = free.pop() if free else _Block(size)
             block.fill(self.file, position, self.size)
@@ -242,9 +243,9 @@ class _Reader:
     def _read_run(
         self, blocks: Iterator["_Block"], pool: ThreadPoolExecutor, ahead: int, free: list["_Block"]
     ) -> Iterator[_Rows]:
-        """Yield the rows of blocks, ``ahead`` of which are read at once.
+        """Yield the rows of blocks; ``ahead`` blocks are read at once.
 
-        Ends with the first that is not read to its end. Blocks that were read go to ``free``.
+        Stop after the first block that is not read to its end. Put used blocks into ``free``.
         """
         pending: deque[tuple[_Block, Future[_Rows]]] = deque()
 
@@ -261,7 +262,7 @@ class _Reader:
             if rows.bytes_read < block.stop:
                 break
             begin(1)
-        for block, scan in pending:  # what they hold began at a wrong place
+        for block, scan in pending:  # these blocks began at a wrong byte
             with contextlib.suppress(_Fault):
                 scan.result()
             free.append(block)
@@ -283,7 +284,7 @@ class _Reader:
 
 
 def _larger(size: int) -> int:
-    """Return the next size for blocks that do not hold one line."""
+    """Return the next block size, for a line that is longer than a block."""
     if size >= _LONGEST_LINE:
         raise _Fault(0, f"the line is longer than {size >> 20:,} MB, or a quote is never closed")
     return 2 * size
@@ -300,17 +301,17 @@ def _refuse_repeated(spots: list[str], lines: np.ndarray) -> None:
 
 
 class _Column:
-    """An int32 array that grows in place, without a second copy of what it holds."""
+    """An int32 array that grows in place, without a second copy of its values."""
 
     def __init__(self) -> None:
         self.array: np.ndarray | None = None
         self.used = 0
 
     def extend(self, part: np.ndarray, share: float) -> None:
-        """Add ``part``, with which ``share`` of all is there."""
+        """Add ``part``; ``share`` is the fraction of the file that has then been read."""
         end = self.used + len(part)
         if self.array is None:
-            # Room for all, if the rest is like this; what is not used is never touched.
+            # Enough for the whole file if the rest is similar; unused pages cost no memory.
             self.array = np.empty(min(int(1.2 * end / share) + 1, _MOST_AT_FIRST), np.int32)
         if end > len(self.array):
             self.array.resize(end + end // 16, refcheck=False)
@@ -323,14 +324,14 @@ class _Column:
 
 
 class _Block:
-    """A piece of the file and room for what is read out of it."""
+    """A piece of the file, and the arrays for the values read from it."""
 
     def __init__(self, size: int) -> None:
         from st1k4m.expression.dense_csv_scan import SLACK
 
         self.size = size
         self.bytes = bytearray(size + SLACK)
-        # A value takes a byte at least, its comma; pages never written to cost no memory.
+        # Each value takes at least one byte, its comma. Unused pages cost no memory.
         self.indices = np.empty(size + SLACK, np.int32)
         self.values = np.empty(size + SLACK, np.int32)
         self.odd = np.empty((size + SLACK, 3), np.int32)
@@ -345,7 +346,7 @@ class _Block:
         self.last = end - start <= self.size
         wanted = min(self.size, end - start)
         if file.readinto(memoryview(self.bytes)[:wanted]) < wanted:
-            raise _Fault(0, "here or further down the file became shorter while it was read")
+            raise _Fault(0, "the file became shorter while it was read, here or further down")
         self.stop = wanted if self.last else self.bytes.rfind(b"\n", 0, wanted) + 1
 
     def scan(self, genes: list[str]) -> _Rows:
@@ -354,7 +355,7 @@ class _Block:
         Raises
         ------
         _Fault
-            A row cannot be used; the first such row of the block.
+            A row is wrong; the fault is that of the first such row of the block.
         """
         from st1k4m.expression import dense_csv_scan
 
@@ -381,7 +382,7 @@ class _Block:
         )
 
     def _read_odd(self, odds: int, ends: np.ndarray, names: np.ndarray, genes: list[str]) -> int:
-        """Put in the values that the scan left open, drop those that are 0; give the entries."""
+        """Fill in the values that the scan left open, drop zeros; return the number of entries."""
         for entry, begin, end in self.odd[:odds].tolist():
             text = self.bytes[begin:end].decode(errors="replace")
             try:
@@ -409,11 +410,11 @@ class _Block:
         except (UnicodeDecodeError, csv.Error) as error:
             raise _Fault(line, f"the spot id cannot be read: {error}") from None
         if not name or "\0" in name:
-            raise _Fault(line, f"{name[:80]!r} is no spot id")
+            raise _Fault(line, f"{name[:80]!r} is not a spot id")
         return name
 
     def _miscounted(self, text: np.ndarray, begin: int, genes: list[str]) -> str:
-        """Say how a line differs in length from the header."""
+        """Return a message that compares the number of values with the number of genes."""
         from st1k4m.expression.dense_csv_scan import end_of_field
 
         ends = [end_of_field(text, begin, self.stop)]
@@ -427,12 +428,12 @@ class _Block:
 
 
 def _whole_number(text: str) -> int:
-    """Return the count that a field states, however it is printed.
+    """Return the count that a field states, in any notation.
 
     Raises
     ------
     ValueError
-        It states none; the message completes the sentence "<text> ...".
+        The field is not a count. The message completes the sentence "<text> ...".
     """
     try:
         if text.startswith('"'):
@@ -440,16 +441,16 @@ def _whole_number(text: str) -> int:
         if not text.strip():
             raise ValueError("is empty")
         if not _NUMBER.fullmatch(text):
-            raise ValueError("is no number")
+            raise ValueError("is not a number")
         number = Decimal(text.strip())
     except (csv.Error, InvalidOperation):
-        raise ValueError("is no number of any use") from None
+        raise ValueError("is not a usable number") from None
     if number < 0:
         raise ValueError("is negative")
     if number > _LARGEST:
         raise ValueError(f"is larger than {_LARGEST:,}")
     if number != number.to_integral_value():
-        raise ValueError("is no whole number")
+        raise ValueError("is not a whole number")
     return int(number)
 
 

@@ -1,7 +1,7 @@
 """Compiled scan of a dense count table.
 
-Blocks of 64 bytes are compared with printed zeros as one vector operation, which numba cannot make
-of a loop. Measured on 400 rows of 20,000 genes, in MB of text a second on one core:
+Blocks of 64 bytes are compared with printed zeros in one vector operation. Numba cannot compile a
+loop to such an operation. Speed on 400 rows of 20,000 genes, in MB of text per second on one core:
 
 ====================================  ==========  ===========  ==========
                                       this        loop over    cell by
@@ -23,7 +23,7 @@ from st1k4m.expression.compiled import compiled
 COMPLETE, OPEN_QUOTE, TOO_SHORT, TOO_LONG = range(4)
 
 SLACK = 64
-"""Bytes (and entries) that must be allocated beyond the end of what `scan_rows` is given."""
+"""Bytes (and entries) that must be allocated beyond the end of the text given to `scan_rows`."""
 
 _COMMA, _DOT, _ZERO, _NEWLINE, _RETURN, _QUOTE = b',.0\n\r"'
 _MOST_DIGITS = 18
@@ -33,8 +33,8 @@ _LARGEST = 2**31 - 1
 def _comparison(zero: bytes):
     """Make a function that compares 64 bytes with a row of printed zeros.
 
-    As one vector operation, whatever width the processor has: the exclusive-or of a cell ``3.0,``
-    with ``0.0,`` is the digit, that of any other text more than 9.
+    It is one vector operation on processors of any vector width. The exclusive-or of a cell
+    ``3.0,`` with ``0.0,`` is the digit; for any other text it is more than 9.
     """
     bits = 8 * len(zero)
     count = 512 // bits
@@ -42,7 +42,7 @@ def _comparison(zero: bytes):
 
     @intrinsic
     def compare(typingctx, text, position):
-        """Bit i: cell i is not 0. Bit 32 + i: it is not one digit either."""
+        """Set bit i if cell i is not 0, and bit 32 + i if it is not one digit either."""
         vector = ir.VectorType(ir.IntType(bits), count)
 
         def all_equal(number):
@@ -73,7 +73,7 @@ _compare_whole = _comparison(b"0,")
 
 @intrinsic
 def _lowest_bit(typingctx, mask):
-    """Position of the lowest bit that is set."""
+    """Return the position of the lowest bit that is set."""
 
     def generate(context, builder, signature, arguments):
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
@@ -83,7 +83,7 @@ def _lowest_bit(typingctx, mask):
 
 @compiled
 def _length_of_line_end(text, position, stop):
-    """Return how many bytes the line end here has: 0, 1 (LF) or 2 (CRLF; the LF may lack)."""
+    """Return the length of the line end at a position: 0, 1 (LF) or 2 (CRLF; LF may be missing)."""
     if position < stop and text[position] == _NEWLINE:
         return 1
     if position < stop and text[position] == _RETURN:
@@ -93,7 +93,7 @@ def _length_of_line_end(text, position, stop):
 
 @compiled
 def end_of_field(text, position, stop):
-    """Find the comma or line end behind a field; -1 if its quotes do not close."""
+    """Return the position of the comma or line end after a field; -1 for an unclosed quote."""
     if position < stop and text[position] == _QUOTE:
         position += 1
         while True:
@@ -114,7 +114,7 @@ def end_of_field(text, position, stop):
 
 @compiled
 def _read_plain(text, position, stop):
-    """Read a count printed ``12``, ``12.`` or ``12.00``, and where it ends; -1 for any other."""
+    """Return a count printed ``12``, ``12.`` or ``12.00`` (-1 for other text) and its end."""
     first = position
     number = np.int64(0)
     while position < stop and (text[position] ^ _ZERO) < 10:
@@ -144,27 +144,28 @@ def scan_rows(text, stop, columns, indices, values, row_ends, names, odd):
     Parameters
     ----------
     text
-        (n,) uint8, n at least ``stop + SLACK``; ``text[:stop]`` ends behind a line end, or with
-        the file.
+        (n,) uint8, n at least ``stop + SLACK``; ``text[:stop]`` ends after a line end, or at the
+        end of the file.
     stop
         Number of bytes to read.
     columns
         Number of genes.
     indices, values
-        (m,) int32, m at least ``stop + SLACK``; receive column and count of each non-zero.
+        (m,) int32, m at least ``stop + SLACK``; output: column and count of each non-zero.
     row_ends
-        (r,) int64, r at least ``stop // columns + 1``; receives the entries up to each row's end.
+        (r,) int64, r at least ``stop // columns + 1``; output: number of entries up to the end of
+        each row.
     names
-        (r, 3) int64; receives begin and end of each row's id, and its line (from 0).
+        (r, 3) int64; output: begin and end of each row's id, and its line (from 0).
     odd
-        (k, 3) int32, k at least ``stop``; receives entry, begin and end of each cell that is not
-        printed like ``12`` or ``12.000``; its value is left to the caller.
+        (k, 3) int32, k at least ``stop``; output: entry, begin and end of each cell that is not
+        printed like ``12`` or ``12.000``. The caller must read its value.
 
     Returns
     -------
     tuple of int
-        Status, rows read, bytes read, lines read, number of odd cells. With any status but
-        COMPLETE, bytes and lines are those before the row that could not be read.
+        Status, rows read, bytes read, lines read, number of cells in ``odd``. If the status is
+        not COMPLETE, bytes and lines are those before the row that could not be read.
     """
     position = 0
     entries = 0

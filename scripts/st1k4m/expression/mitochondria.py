@@ -1,4 +1,4 @@
-"""Which genes are mitochondrial, by species and by the way the genes are named."""
+"""Find the mitochondrial genes by species and by the form of the gene names."""
 
 import re
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ ANIMALS = frozenset(
 )
 
 _ASSEMBLY = re.compile(r"(?:hg19|hg38|GRCh3[78]|mm10|mm39|GRCm3[89])[_-]+(?=.)")
-"""Stands before the name of a gene where a slide was mapped to two species."""
+"""Prefix of a gene's name on a slide that was mapped to two species."""
 
 _SYMBOL = re.compile(r"mt-.+", re.IGNORECASE)
 """MT-ND1 (human), mt-Nd1 (mouse), Mt-nd1 (rat), mt-nd1 (zebrafish)."""
@@ -39,8 +39,8 @@ _ENSEMBL_MT = frozenset(
     f"ENSMUSG000000{number}" for number in (*range(64336, 64362), *range(64363, 64373), 65947)
 )
 
-# The 13 proteins as NCBI's annotation names them in animals without a naming committee. One name
-# alone may mean another gene, so they count only when most of them are there.
+# The 13 proteins as NCBI's annotation names them in animals without a naming committee. A single
+# name can belong to another gene, so at least _MOST of the 13 must be present.
 _BARE = frozenset(
     (
         *("ND1", "ND2", "ND3", "ND4", "ND4L", "ND5", "ND6"),
@@ -59,17 +59,17 @@ def find_mitochondrial(genes: Sequence[str], species: str) -> tuple[np.ndarray, 
     Parameters
     ----------
     genes
-        Names as printed: symbols, Ensembl ids with or without a version, or both mixed; with the
-        assembly's name before them where the slide holds two species.
+        Names as printed: symbols, Ensembl ids with or without a version, or both mixed. They have
+        the assembly's name as prefix if the slide has two species.
     species
-        As in the meta table.
+        The species as written in the meta table.
 
     Returns
     -------
     mitochondrial
-        (genes,) bool. Without any, the mitochondrial share of a spot is unknown, not 0.
+        (genes,) bool. If no gene is found, the mitochondrial share of a spot is unknown, not 0.
     rule
-        How they were found, or why none was.
+        The rule that found them, or the reason why none was found.
     """
     names = [_ASSEMBLY.sub("", gene) for gene in genes]
     if species == "plant":

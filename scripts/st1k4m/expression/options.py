@@ -14,22 +14,22 @@ class ExpressionOptions:
     Attributes
     ----------
     min_genes, min_counts
-        A spot with less is dropped.
+        A spot with fewer genes or counts is dropped.
     max_pct_mito
         A spot with a larger share of mitochondrial counts (per cent) is dropped; None for no limit.
     min_spots
         A gene found in fewer spots is dropped.
     target_sum
-        Total that each spot's counts are normalised to; ``median`` for the median over the spots.
+        Total to which each spot's counts are normalised; ``median`` for the median over the spots.
     n_top_genes, theta
-        Variable genes, by Pearson residuals: how many, and their overdispersion.
+        Number of variable genes, and the overdispersion of their Pearson residuals.
     compression
-        Of the matrices in the file, one of `COMPRESSIONS`.
+        Compression of the matrices in the file, one of `COMPRESSIONS`.
 
     Raises
     ------
     ValueError
-        A value that the option cannot have.
+        An option has an invalid value.
     """
 
     min_genes: int = 1
@@ -43,7 +43,7 @@ class ExpressionOptions:
 
     @classmethod
     def of_section(cls, section: Mapping[str, Any]) -> "ExpressionOptions":
-        """Return the options in a section of the configuration."""
+        """Read the options from a section of the configuration."""
         return cls(**section)
 
     def __post_init__(self) -> None:

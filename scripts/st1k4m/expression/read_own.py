@@ -1,4 +1,4 @@
-"""Counts of a slide of one's own, in whichever form its folder has them."""
+"""Read the counts of the user's own slides, in each supported format."""
 
 import contextlib
 import csv
@@ -17,7 +17,7 @@ from st1k4m.source import places
 from st1k4m.source.st_folder import ST_ID
 
 _TAB_TO_COMMA = bytes.maketrans(b"\t", b",")
-# Where an AnnData file may hold raw counts, in the order in which they are tried.
+# Places in an AnnData file that may have the raw counts, in the order in which they are tried.
 _ANYWHERE = ("layers/counts", "raw/X", "X")
 
 
@@ -33,21 +33,22 @@ def read_own_counts(
     part
         The slide's ``counts`` part, see `st1k4m.source.own_layout.Recognised`.
     folder
-        Where files in archives are unpacked for a moment.
+        Folder where files in archives are unpacked temporarily.
     threads
-        Threads that read text; the result does not depend on it.
+        Number of threads that read text. The result does not depend on it.
 
     Returns
     -------
     counts
-        Exactly what the file says.
+        Exactly the contents of the file.
     facts
-        For the record: ``counts_format``, ``software``, ``other_features``.
+        Facts for the record: ``counts_format``, and by format ``software``, ``other_features``,
+        ``counts_from``.
 
     Raises
     ------
     SlideError
-        A file is missing or cannot be read; what is in it are no counts.
+        A file is missing or cannot be read, or its values are not counts.
     """
     form = part["format"]
     facts: dict = {"counts_format": form}
@@ -68,8 +69,8 @@ def read_own_counts(
         return _read_text(slide, part["matrix"], folder, threads), facts
     warnings = []
     if read.other_features:
-        told = ", ".join(f"{count:,} {kind}" for kind, count in read.other_features.items())
-        warnings.append(f"features other than gene expression are left out: {told}")
+        listed = ", ".join(f"{count:,} {kind}" for kind, count in read.other_features.items())
+        warnings.append(f"features other than gene expression are left out: {listed}")
     facts |= {"software": read.software, "other_features": read.other_features}
     spots = [f"{slide}_{barcode}" for barcode in read.barcodes]
     ids = tuple(read.gene_ids)
@@ -78,7 +79,7 @@ def read_own_counts(
 
 @contextlib.contextmanager
 def _named(path: Path, place: str, slide: str) -> Iterator[None]:
-    """Name the slide, and the file where it lies, not the copy of it that was read."""
+    """Name the slide and the original file in errors, not the unpacked copy that is read."""
     try:
         yield
     except SlideError as error:
@@ -102,7 +103,7 @@ def _opened(slide: str, place: str) -> Iterator:
 
 
 def _read_text(slide: str, place: str, folder: str | Path, threads: int) -> Counts:
-    """Read a dense table of Spatial Transcriptomics; spots are its rows, or its columns."""
+    """Read a dense table of Spatial Transcriptomics, with spots as rows or as columns."""
     with _as_commas(slide, place, folder) as path, _named(path, place, slide):
         read = read_counts(path, threads)
     matrix, spots, genes = read.matrix, read.spots, read.genes
@@ -110,20 +111,20 @@ def _read_text(slide: str, place: str, folder: str | Path, threads: int) -> Coun
         matrix, spots, genes = matrix.T.tocsr(), genes, spots
     warnings = read.warnings
     if any("." in spot for spot in spots) and all(ST_ID.match(spot) for spot in spots):
-        # As an ST pipeline writes them once it has adjusted the positions: 11.98x7.03.
+        # An ST pipeline writes ids such as 11.98x7.03 after it has adjusted the positions.
         spots = ["x".join(str(round(float(part))) for part in spot.split("x")) for spot in spots]
         warnings += ("spot ids were adjusted positions; they are rounded to those of the array",)
     if len(set(spots)) < len(spots):
         twice = next(spot for spot in spots if spots.count(spot) > 1)
-        raise SlideError(slide, f"{place}: spot {twice} is there twice", "remove one of them")
+        raise SlideError(slide, f"{place}: spot {twice} occurs twice", "remove one of them")
     return Counts(matrix, [f"{slide}_{spot}" for spot in spots], genes, warnings)
 
 
 @contextlib.contextmanager
 def _as_commas(slide: str, place: str, folder: str | Path) -> Iterator[Path]:
-    """Give a copy of a table in which commas separate the fields; the file itself if they do.
+    """Yield a copy of a table with commas as separators; the file itself if it has commas.
 
-    The reader of dense text compares whole rows of printed zeros with their commas.
+    The reader of dense text compares rows of printed zeros together with their commas.
     """
     with places.at_hand(slide, place, folder) as path, path.open("rb") as file:
         header = file.readline(1 << 26)
@@ -144,7 +145,7 @@ def _as_commas(slide: str, place: str, folder: str | Path) -> Iterator[Path]:
 
 
 def _read_h5ad(slide: str, place: str, facts: dict) -> tuple[Counts, dict]:
-    """Read the raw counts of an AnnData file from the first place that holds whole numbers."""
+    """Read the raw counts of an AnnData file from the first place with whole numbers."""
     import h5py
     from anndata.io import read_elem
     from scipy import sparse
@@ -152,7 +153,9 @@ def _read_h5ad(slide: str, place: str, facts: dict) -> tuple[Counts, dict]:
     path, inside = places.split(place)
     if inside:
         raise SlideError(
-            slide, f"{place} lies in an archive, from which an .h5ad is not read", "unpack it first"
+            slide,
+            f"{place} is in an archive; an .h5ad file cannot be read from an archive",
+            "unpack the archive and name the unpacked file",
         )
     try:
         file = h5py.File(path)
@@ -171,16 +174,16 @@ def _read_h5ad(slide: str, place: str, facts: dict) -> tuple[Counts, dict]:
                 (values < 0).any() or (values != np.rint(values)).any() or values.max() > 2**31 - 1
             ):
                 first = values[np.argmax((values < 0) | (values != np.rint(values)))]
-                tried.append(f"{where} holds {first:g}")
+                tried.append(f"{where} has the value {first:g}")
                 continue
             names = read_elem(file["raw/var" if where.startswith("raw") else "var"])
             spots = [f"{slide}_{name}" for name in read_elem(file["obs"]).index]
             break
         else:
-            told = "; ".join(tried) or f"it has none of {', '.join(_ANYWHERE)}"
+            found = "; ".join(tried) or f"it has none of {', '.join(_ANYWHERE)}"
             raise SlideError(
                 slide,
-                f"{path} holds no raw counts, which are whole numbers: {told}",
+                f"{path} has no raw counts (whole numbers from 0 to {2**31 - 1:,}): {found}",
                 "give a file with the raw counts in layers['counts'], raw or X",
             )
     matrix = matrix.astype(np.int32)

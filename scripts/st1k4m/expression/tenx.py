@@ -1,8 +1,8 @@
-"""Counts as 10x Genomics' programs write them, streamed into a sparse matrix.
+"""Read counts that the programs of 10x Genomics write, piece by piece into a sparse matrix.
 
-A matrix of Space Ranger is stored by barcode, so its arrays are those of the CSR matrix of spots by
-genes. They are read piece by piece: memory is that of the result (8 bytes a count that is not zero)
-and of the names (about 100 bytes a barcode), whatever the size of the file.
+Space Ranger stores a matrix by barcode, so its arrays are those of the CSR matrix of spots by
+genes. They are read piece by piece. The memory used is the result (8 bytes per non-zero count) and
+the names (about 100 bytes per barcode), whatever the size of the file.
 """
 
 import csv
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: Entries of a matrix read at a time.
 PIECE = 1 << 22
-#: The features that are genes, in 10x' own words.
+#: The feature type of genes, as 10x names it.
 GENES = "Gene Expression"
 _LARGEST = np.iinfo(np.int32).max
 _AGAIN = "copy or download the file again"
@@ -43,9 +43,9 @@ class TenxCounts:
     genes, gene_ids
         Names and ids of the features that are genes, in the order of the file; names may repeat.
     other_features
-        How many features there are of each other type, which are left out.
+        Number of features of each other type; these features are left out.
     software
-        The program that the file says wrote it; empty where it says nothing.
+        The program that wrote the file, as the file states it; empty if the file states none.
     """
 
     matrix: "csr_matrix"
@@ -62,20 +62,20 @@ def read_h5(path: str | Path, slide: str) -> TenxCounts:
     Parameters
     ----------
     path
-        ``filtered_feature_bc_matrix.h5`` or one of the same format.
+        ``filtered_feature_bc_matrix.h5`` or a file of the same format.
     slide
-        For errors.
+        Name of the slide, for errors.
 
     Returns
     -------
     TenxCounts
-        What the file says of its gene expression features.
+        The counts of the gene expression features.
 
     Raises
     ------
     SlideError
-        It is no HDF5 file or another kind of one; its arrays contradict each other; a barcode is
-        there twice; a count is no whole number from 0 to 2,147,483,647.
+        The file is missing, is not HDF5, or is another kind of HDF5 file; its arrays contradict
+        each other; a barcode occurs twice; a count is not a whole number from 0 to 2,147,483,647.
     """
     import h5py
 
@@ -146,7 +146,7 @@ def _texts(dataset: "h5py.Dataset") -> list[str]:
 
 
 class _Builder:
-    """Collects the counts of genes, piece by piece, into the arrays of a CSR matrix."""
+    """Collect the counts of genes, piece by piece, in the arrays of a CSR matrix."""
 
     def __init__(
         self,
@@ -167,7 +167,7 @@ class _Builder:
             barcode, often = Counter(barcodes).most_common(1)[0]
             raise SlideError(
                 slide,
-                f"{path}: barcode {barcode[:80]!r} is there {often} times",
+                f"{path}: barcode {barcode[:80]!r} occurs {often} times",
                 "give the matrix of one sample, as Space Ranger wrote it",
             )
         self.is_gene = np.array([kind == GENES for kind in types], bool)
@@ -179,7 +179,7 @@ class _Builder:
                 "give the matrix with the gene expression",
             )
         self.column = (np.cumsum(self.is_gene) - 1).astype(np.int32)
-        # Room for every entry; what is not used is never touched, and costs nothing.
+        # Space for every entry of the file; unused pages cost no memory.
         self.values, self.columns = np.empty(count, np.int32), np.empty(count, np.int32)
         self.used = 0
         self.dropped: list[np.ndarray] = [np.empty(0, np.int64)]
@@ -189,8 +189,8 @@ class _Builder:
         if places.min() < 0 or places.max() >= len(self.names):
             raise SlideError(
                 self.slide,
-                f"{self.path} contradicts itself: a count is of feature {places.max():,} of "
-                f"{len(self.names):,}",
+                f"{self.path} contradicts itself: a count refers to feature {places.max():,} of "
+                f"{len(self.names):,} (numbered from 0)",
                 _AGAIN,
             )
         wrong = ~((values >= 0) & (values <= _LARGEST))
@@ -216,7 +216,7 @@ class _Builder:
         self.used = end
 
     def finished(self, starts: np.ndarray) -> "csr_matrix":
-        """Return the matrix; ``starts`` are those of all entries of the file."""
+        """Return the matrix; ``starts`` is the index pointer over all entries of the file."""
         from scipy.sparse import csr_matrix
 
         starts = starts - np.searchsorted(np.concatenate(self.dropped), starts)
@@ -230,7 +230,7 @@ class _Builder:
             matrix.sort_indices()
         if not matrix.has_canonical_format:
             raise SlideError(
-                self.slide, f"{self.path} states a count of one gene and barcode twice", _AGAIN
+                self.slide, f"{self.path} has two counts of one gene and barcode", _AGAIN
             )
         return matrix
 
@@ -255,23 +255,23 @@ def read_mtx(
     Parameters
     ----------
     matrix, barcodes, features
-        The three files, open for reading, no longer compressed. ``features`` is ``features.tsv``
-        (id, name, type), ``genes.tsv`` (id, name), or names alone.
+        The three files, open for reading and decompressed. ``features`` is ``features.tsv`` (id,
+        name, type), ``genes.tsv`` (id, name), or a file of names only.
     slide
-        For errors.
+        Name of the slide, for errors.
     names
-        What the three are called in errors, by ``matrix``, ``barcodes`` and ``features``.
+        Names of the three files for errors; the keys are ``matrix``, ``barcodes``, ``features``.
 
     Returns
     -------
     TenxCounts
-        What the files say of gene expression features. Entries may come in any order.
+        The counts of the gene expression features. The entries of the file may be in any order.
 
     Raises
     ------
     SlideError
-        A file is empty, cut off or no text; the three contradict each other; a count is no whole
-        number from 0 to 2,147,483,647, or is stated twice.
+        A file is empty, truncated or not text; the three files contradict each other; a count is
+        not a whole number from 0 to 2,147,483,647, or occurs twice.
     """
     rows = _rows(features, slide, names["features"])
     ids = [row[0] for row in rows]
@@ -285,12 +285,12 @@ def read_mtx(
             slide,
             f"{names['matrix']} is {height:,} x {width:,}, but {names['features']} has "
             f"{len(ids):,} features and {names['barcodes']} {len(spots):,} barcodes"
-            + ("; it lies the other way round" if turned else ""),
+            + ("; the matrix is transposed" if turned else ""),
             "give the three files of one matrix: features are its rows, barcodes its columns",
         )
     builder = _Builder(slide, Path(names["matrix"]), genes, types, spots, count)
     places, owners, values = _read_entries(matrix, line, (height, width, count), slide, names)
-    if (np.diff(owners) < 0).any():  # as programs other than Space Ranger write it
+    if (np.diff(owners) < 0).any():  # programs other than Space Ranger write any order
         order = np.argsort(owners, kind="stable")
         places, owners, values = places[order], owners[order], values[order]
     starts = np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=width))])
@@ -303,7 +303,7 @@ def read_mtx(
 
 
 def _rows(file: BinaryIO, slide: str, name: str) -> list[list[str]]:
-    """Read tab separated rows; fields may be quoted, empty lines are passed over."""
+    """Read rows separated by tabs; fields may be quoted, empty lines are skipped."""
     text = io.TextIOWrapper(file, "utf-8-sig", newline="")
     try:
         rows = [row for row in csv.reader(text, delimiter="\t") if row]
@@ -317,13 +317,13 @@ def _rows(file: BinaryIO, slide: str, name: str) -> list[list[str]]:
 
 
 def _read_head(file: BinaryIO, slide: str, name: str) -> tuple[tuple[int, int, int], str, int]:
-    """Read what stands before the entries: sizes, the program that wrote it, number of lines."""
+    """Read the lines before the entries: sizes, the program that wrote them, number of lines."""
     first = file.readline(1 << 16)
     wanted = "give the matrix.mtx that Space Ranger wrote"
     if not first.startswith(b"%%MatrixMarket matrix coordinate"):
         raise SlideError(
             slide,
-            f"{name} is no matrix in Market Exchange format: it begins with "
+            f"{name} is not a matrix in Market Exchange format: it begins with "
             f"{first[:40].decode(errors='replace')!r}",
             wanted,
         )
@@ -331,8 +331,8 @@ def _read_head(file: BinaryIO, slide: str, name: str) -> tuple[tuple[int, int, i
     while line.startswith(b"%") or line.isspace():
         line = file.readline(1 << 16)
         number += 1
-        if told := re.search(rb'"software_version":\s*"([^"]+)"', line):
-            software = told[1].decode(errors="replace")
+        if stated := re.search(rb'"software_version":\s*"([^"]+)"', line):
+            software = stated[1].decode(errors="replace")
     try:
         height, width, count = map(int, line.split())
     except ValueError:
@@ -350,7 +350,7 @@ def _read_head(file: BinaryIO, slide: str, name: str) -> tuple[tuple[int, int, i
         )
     if count and (b"pattern" in first or b"general" not in first):
         kind = " ".join(first.decode(errors="replace").split()[3:])
-        raise SlideError(slide, f"{name} is a matrix of the kind {kind!r}, no counts", wanted)
+        raise SlideError(slide, f"{name} is a matrix of the kind {kind!r}, not of counts", wanted)
     return (height, width, count), software, number
 
 
@@ -393,18 +393,22 @@ def _read_entries(
                     _RAW,
                 )
             if end > count:
-                raise SlideError(slide, f"{name} announces {count:,} counts and holds more", _AGAIN)
+                raise SlideError(
+                    slide, f"{name} has more counts than its header states ({count:,})", _AGAIN
+                )
             places[done:end], owners[done:end], values[done:end] = row - 1, column - 1, value
             done = end
     except pa.ArrowInvalid as error:
         reason = str(error).splitlines()[0][:200]
         raise SlideError(
-            slide, f"{name} cannot be read below line {line + done}: {reason}", _AGAIN
+            slide, f"{name} cannot be read after line {line + done}: {reason}", _AGAIN
         ) from error
     except (EOFError, ValueError) as error:
         raise SlideError(slide, f"{name} is cut off: {error}", _AGAIN) from error
     if done < count:
         raise SlideError(
-            slide, f"{name} announces {count:,} counts and holds {done:,}: it is cut off", _AGAIN
+            slide,
+            f"{name} has {done:,} counts, but its header states {count:,}: it is cut off",
+            _AGAIN,
         )
     return places, owners, values

@@ -1,14 +1,15 @@
-"""Variable genes by Pearson residuals: what scanpy has a function for, in less memory.
+"""Find variable genes by Pearson residuals, with less memory than scanpy's function.
 
 ``scanpy.experimental.pp.highly_variable_genes`` computes the residual of every spot and gene. On a
 VisiumHD slide (605,471 x 18,085, 219 million counts) that takes 118 CPU-seconds and 12.3 GB, more
 than a job may use. Here the residuals of zeros are computed once for each pair of totals that
-occurs. The tests hold the result to scanpy's own. All else in an expression file scanpy computes.
+occurs. The tests compare the result with scanpy's. Scanpy computes all other parts of an expression
+file.
 
-The loops are compiled at their first call and kept in numba's cache: beside this file, or, where
-that folder is read-only, in ``NUMBA_CACHE_DIR`` or the user's cache folder. Numba writes its cache
-files beside and renames them, and keys them by source, processor and numba version, so jobs may
-start together on a shared file system of mixed machines.
+The loops are compiled at their first call and stored in numba's cache: next to this file, or, if
+that folder is read-only, in ``NUMBA_CACHE_DIR`` or the user's cache folder. Numba writes a cache
+file under a temporary name and renames it. The key of a cache file is source, processor and numba
+version. Jobs may therefore start together on a file system that different machines share.
 """
 
 from typing import TYPE_CHECKING
@@ -30,23 +31,24 @@ def find_variable_genes(
     n_top_genes: int,
     theta: float,
 ) -> dict[str, np.ndarray]:
-    """Return what ``scanpy.experimental.pp.highly_variable_genes`` puts in var.
+    """Compute the columns that ``scanpy.experimental.pp.highly_variable_genes`` puts in var.
 
-    Genes that vary alike are ranked by their place in the file; none is variable without spots.
+    Genes of equal variance are ranked by their place in the file. Without spots, no gene is
+    variable.
 
     Parameters
     ----------
     matrix
         (spots, genes) counts, CSR.
     gene_totals, spot_totals
-        Its sums, (genes,) and (spots,).
+        Sums of the matrix by gene, (genes,), and by spot, (spots,).
     n_top_genes, theta
-        As of scanpy's function.
+        Number of variable genes and overdispersion, as in scanpy's function.
 
     Returns
     -------
     dict
-        By scanpy's names, (genes,) each.
+        The columns by scanpy's names, (genes,) each.
     """
     n = matrix.shape[0]
     squares = _sum_squares(matrix.indices, matrix.data, matrix.shape[1])
@@ -71,17 +73,17 @@ def residual_variances(
 ) -> np.ndarray:
     """Compute the variance of each gene's Pearson residuals, clipped at the root of the spots.
 
-    Method of Lause, Berens and Kobak, Genome Biology 22:258 (2021), as
-    ``scanpy.experimental.pp.highly_variable_genes`` has it. The residual of a zero depends on the
-    totals of its gene and its spot alone, so it is computed once for each pair of totals that
-    occurs, and only the counts themselves one by one.
+    The method is that of Lause, Berens and Kobak, Genome Biology 22:258 (2021), as implemented in
+    ``scanpy.experimental.pp.highly_variable_genes``. The residual of a zero depends only on the
+    totals of its gene and its spot, so it is computed once for each pair of totals that occurs.
+    The residuals of non-zero counts are computed one by one.
 
     Parameters
     ----------
     matrix
         (spots, genes) counts, CSR.
     gene_totals, spot_totals
-        Its sums.
+        Sums of the matrix by gene, (genes,), and by spot, (spots,).
     theta
         Overdispersion, the same for all genes.
 
@@ -129,9 +131,9 @@ def _sum_squares(indices, values, genes):
 
 @compiled
 def _sum_zero_residuals(gene_totals, spot_totals, weights, total, theta, clip):
-    """Sum the Pearson residuals that zeros have, and their squares, for each gene.
+    """Sum the Pearson residuals of zeros, and their squares, for each gene.
 
-    ``weights`` says how many spots have each of ``spot_totals``.
+    ``weights`` is the number of spots that have each of ``spot_totals``.
     """
     sums = np.zeros(len(gene_totals))
     squares = np.zeros(len(gene_totals))
@@ -148,7 +150,7 @@ def _sum_zero_residuals(gene_totals, spot_totals, weights, total, theta, clip):
 def _add_count_residuals(
     ends, indices, values, gene_totals, spot_totals, total, theta, clip, sums, squares
 ):
-    """Put the residuals of the counts in the place of those that zeros would have."""
+    """Replace the residuals of zeros by the residuals of the non-zero counts."""
     for spot in range(len(ends) - 1):
         for entry in range(ends[spot], ends[spot + 1]):
             gene = indices[entry]

@@ -1,7 +1,7 @@
 """The expression file of a slide, ``work/expression/{slide}.h5ad``: an AnnData file.
 
-Beside what the slide's AnnData takes over it has parts of its own in ``uns``: ``options`` and
-``facts`` of the step, and ``dropped``, every other spot of the count file with the reason.
+The slide's AnnData is a copy of it, except for three parts of ``uns``: ``options`` and ``facts`` of
+the step, and ``dropped``, the dropped spots of the count file with their reasons.
 """
 
 from pathlib import Path
@@ -15,40 +15,40 @@ from st1k4m.formats.texts import read_index, read_texts
 if TYPE_CHECKING:
     from anndata import AnnData  # type: ignore[import-untyped]
 
-#: Parts of ``uns``, and which of them the slide's AnnData does not take over.
+#: Parts of ``uns``; those in OWN are not copied to the slide's AnnData.
 SLIDE, OPTIONS, FACTS, DROPPED = "slide", "options", "facts", "dropped"
 OWN = (OPTIONS, FACTS, DROPPED)
 SPOT, REASON = "spot", "reason"
 NORMALISATION, TARGET_SUM = "normalisation", "target_sum"
-#: The column of ``obs``, and those of ``var``, from which the others follow.
+#: The columns of ``obs`` (the first) and ``var`` that are not computed from the counts.
 BARCODE, PRINTED, GENE_IDS, MITO = "barcode", "name", "gene_ids", "mt"
 COUNTS = "counts"
-#: Columns that follow, as scanpy names them.
+#: Columns that are computed from the counts, with scanpy's names.
 TOTAL_COUNTS, RANK = "total_counts", "highly_variable_rank"
 
 CHUNK = 1 << 18
-"""Entries of a matrix that are stored, and compressed, as one piece."""
+"""Entries of a matrix that are stored and compressed in one HDF5 chunk."""
 
 COMPRESSIONS: dict[str, dict[str, Any]] = {
     "none": {},
     "lzf": {"compression": "lzf"},
     "gzip": {"compression": "gzip", "compression_opts": 1},
 }
-"""Filters by the name of the option. h5py reads them all, other HDF5 programs none and gzip."""
+"""HDF5 filters by option. h5py reads all of them, other HDF5 programs only none and gzip."""
 
 
 def write_expression(path: str | Path, table: "AnnData", compression: str) -> None:
-    """Write an AnnData whose ``X`` has its entries where ``layers['counts']`` has.
+    """Write an AnnData whose ``X`` and ``layers['counts']`` have the same non-zero entries.
 
-    Part by part: ``write_h5ad`` turns columns of texts into categories, and would store the places
-    of the entries twice.
+    It is written part by part, because ``write_h5ad`` would turn columns of texts into categories,
+    and would store the index arrays twice.
 
     Parameters
     ----------
     path
-        Where.
+        The file to write.
     table
-        ``X`` and ``layers['counts']`` are CSR.
+        An AnnData in which ``X`` and ``layers['counts']`` are CSR.
     compression
         A name of `COMPRESSIONS`.
     """
@@ -65,8 +65,8 @@ def write_expression(path: str | Path, table: "AnnData", compression: str) -> No
         for part in ("obs", "var"):
             write_elem(file, part, getattr(table, part))
         write_elem(file, "uns", dict(table.uns))
-        # Integers are small and ascend: their upper bytes, put side by side, nearly vanish. The few
-        # different numbers of X repeat as they are.
+        # Counts and indices are small integers: with the shuffle filter, their upper bytes compress
+        # to almost nothing. X has few different values, which compress well without it.
         write_elem(file["layers"], COUNTS, counts, dataset_kwargs=filters | {"shuffle": True})
         x = file.create_group("X")
         x.attrs.update(file["layers"][COUNTS].attrs)
@@ -76,19 +76,19 @@ def write_expression(path: str | Path, table: "AnnData", compression: str) -> No
 
 
 def read_counted(path: str | Path, keep: np.ndarray) -> "AnnData":
-    """Read some spots as they were before anything was computed from their counts.
+    """Read some spots without the values that were computed from their counts.
 
     Parameters
     ----------
     path
-        What `write_expression` wrote.
+        The file that `write_expression` wrote.
     keep
-        (spots,) bool, by the order of the file.
+        (spots,) bool, in the order of the file.
 
     Returns
     -------
     anndata.AnnData
-        ``X`` are the counts; genes are numbered, for names are made unique later.
+        ``X`` are the counts, int32 CSR. Genes are numbered, because names are made unique later.
     """
     import anndata as ad
     from anndata.io import read_elem
@@ -110,14 +110,14 @@ def read_spot_names(path: str | Path) -> list[str]:
 
 
 def read_dropped(path: str | Path) -> dict[str, str]:
-    """Read the reason of every other spot of the count file, by its id."""
+    """Read the reason of every dropped spot of the count file, by its id."""
     with h5py.File(path) as file:
         dropped = file["uns"][DROPPED]
         return dict(zip(*(read_texts(dropped[name]) for name in (SPOT, REASON)), strict=True))
 
 
 def read_facts(path: str | Path) -> dict[str, Any]:
-    """Read what the step found, and how it normalised; values as anndata reads them."""
+    """Read the facts of the step and its normalisation; values are as anndata reads them."""
     from anndata.io import read_elem
 
     with h5py.File(path) as file:

@@ -28,13 +28,13 @@ class Features:
     barcode
         Ids of the ``n`` spots, in the tile store's order.
     encoder, weights, transform
-        Which encoder made them, the sha256 of its weights, and what it does to a tile first.
+        Name of the encoder, the sha256 of its weights, and its preprocessing of a tile.
     mismatch
         A sentence if the tiles show another extent than the encoder expects, else empty.
     tiles
         The sha256 of the tiles.
     revision
-        Of the step that made them.
+        Revision of the step that made the features.
     """
 
     slide: str
@@ -49,9 +49,9 @@ class Features:
 
 
 def write_features(path: str | Path, found: Features, made: Made | None = None) -> None:
-    """Write the features of a slide, whole or not at all; the same bytes for the same features.
+    """Write the features of a slide in one atomic step; equal features give equal bytes.
 
-    ``made`` says what they are made from.
+    ``made`` states what they are made from.
     """
     names = [name.encode() for name in found.barcode]
     longest = max(map(len, names), default=1)
@@ -71,7 +71,7 @@ def read_features(path: str | Path, slide: str) -> Features:
     SlideError
         The file is missing, damaged or of another slide, or has a value that is not finite.
     """
-    hint = f"remove {path} and run again: embed_tiles makes it again"
+    hint = f"delete {path} and run again: embed_tiles makes it again"
     try:
         with h5py.File(path) as file:
             attributes = {name: _text(file.attrs[name]) for name in ATTRIBUTES}

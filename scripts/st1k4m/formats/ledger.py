@@ -1,4 +1,4 @@
-"""The ledger of a slide, ``results/ledger/{slide}.parquet``: every spot and what became of it."""
+"""The ledger of a slide, ``results/ledger/{slide}.parquet``: every spot and its status."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,15 +25,16 @@ COLUMNS: dict[str, tuple[type, str]] = {
     "status": (str, "kept: the spot is a pair of tile and expression. dropped: it is not."),
     "reason": (str, "Why the spot was dropped; empty for a pair."),
 }
-"""Columns of the file: the type of their values, and what they say; unknown places are NaN."""
+"""Columns of the file: type of the values and description; unknown centres are NaN."""
 
 
 @dataclass(frozen=True)
 class Ledger:
     """Every spot of the count file and of the coordinate file, once.
 
-    Each field is a column of `COLUMNS`: texts are sequences, numbers arrays, with positions int32
-    and rows of tiles int64. ``status`` follows from ``reason``.
+    Each field is a column of `COLUMNS`. Texts are sequences of length n. Numbers are (n,) arrays:
+    ``array_row`` and ``array_col`` int32, ``tile`` int64, ``x``, ``y`` and ``r`` float64 in pixels.
+    ``status`` is computed from ``reason``.
     """
 
     spot: Sequence[str]
@@ -55,7 +56,7 @@ class Ledger:
 
 
 def write_ledger(path: str | Path, ledger: Ledger, made: Made | None = None) -> None:
-    """Write a ledger; ``made`` says what it is made from, and it then carries that."""
+    """Write a ledger; ``made`` states what it is made from, and is stored in the file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -68,13 +69,13 @@ def write_ledger(path: str | Path, ledger: Ledger, made: Made | None = None) -> 
 
 
 def read_positions(path: str | Path) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Read the barcode of every spot with its row and column on the array, both (n,) int64."""
+    """Read the barcodes of all spots, and their rows and columns on the array, (n,) int64 each."""
     barcode, row, col = _read(path, "barcode", "array_row", "array_col")
     return barcode.tolist(), row.astype(np.int64), col.astype(np.int64)
 
 
 def read_dropped(path: str | Path) -> np.ndarray:
-    """Read x and y of the spots that have coordinates but are not in the AnnData, (m, 2)."""
+    """Read x and y of the dropped spots that have coordinates, (m, 2) float64, pixels."""
     x, y, in_coord, status = _read(path, "x", "y", "in_coord", "status")
     centres = np.stack([x, y], axis=1)
     gone: np.ndarray = centres[in_coord & (status == DROPPED)]

@@ -1,8 +1,9 @@
-"""The stacked panel, ``results/collection/panels/{name}.h5ad``, written a block of spots at a time.
+"""The stacked panel, ``results/collection/panels/{name}.h5ad``, written in blocks of spots.
 
-anndata writes what is small; what grows with the spots is laid out here as its specification says
-(https://anndata.readthedocs.io/en/stable/fileformat-prose.html), because anndata would need all of
-it at once: the names of 4.3 million spots alone are 1 GB of Python texts.
+anndata writes the small parts. The parts that grow with the number of spots are written here, as
+its specification states (https://anndata.readthedocs.io/en/stable/fileformat-prose.html). anndata
+would need all of their values in memory: the names of 4.3 million spots alone are 1 GB of Python
+texts.
 """
 
 import contextlib
@@ -21,35 +22,35 @@ if TYPE_CHECKING:
     import pandas as pd
     from scipy.sparse import csr_matrix
 
-#: Columns of ``obs``, beside those that a slide's AnnData has.
+#: Columns of ``obs`` that a slide's AnnData does not have.
 SLIDE, PART, CHOSEN_FROM, NORMALISED_BY = "slide", "part", "chosen_from", "normalised_by"
 #: Parts of ``varm`` and ``uns``.
 PRESENT, RANK, PANEL, SLIDES = "present", "rank", "panel", "slides"
 
 CHUNK = 1 << 18
-"""Entries of a matrix that are stored, and compressed, as one piece."""
+"""Entries of a matrix that are stored and compressed in one HDF5 chunk."""
 
 TEXT = h5py.string_dtype()
 
 
 @dataclass(frozen=True)
 class PanelFacts:
-    """What a panel says of itself; each field is a part of ``uns['panel']``.
+    """The facts of a panel; each field is a part of ``uns['panel']``.
 
     Attributes
     ----------
     name
-        Its name.
+        Name of the panel.
     slides
-        Those whose spots it has, (slides,) object.
+        Names of the slides whose spots it has, (slides,) object.
     chosen_from
-        Those that the genes were chosen from, (slides,) bool.
+        Whether the genes were chosen from the slide, (slides,) bool.
     target_total
-        What the spots of each were normalised to, (slides,) float64.
+        Total to which the spots of each slide were normalised, (slides,) float64.
     options
-        As JSON.
+        The options, as JSON.
     head
-        Sentences on how it was chosen, object.
+        Sentences on how the genes were chosen, object.
     """
 
     name: str
@@ -67,18 +68,18 @@ def read_slides(file: h5py.File) -> list[str]:
 
 
 def read_present(file: h5py.File) -> np.ndarray:
-    """Read which of the panel's slides measured which gene, (slides, genes) bool."""
+    """Read whether each slide of the panel measured each gene, (slides, genes) bool."""
     present: np.ndarray = file["varm"][PRESENT][:].T.astype(bool)
     return present
 
 
 def read_slide_of_spots(file: h5py.File) -> tuple[np.ndarray, np.ndarray]:
-    """Read the slide of each spot as a number, (spots,), and the slides that they stand for."""
+    """Read the slide of each spot as a code, (spots,), and the slide name of each code."""
     return read_codes(file["obs"][SLIDE])
 
 
 class PanelWriter:
-    """An AnnData file that grows by the spots of one slide after the other."""
+    """An AnnData file to which the spots of one slide after another are added."""
 
     def __init__(self, file: h5py.File) -> None:
         self._file = file
@@ -97,9 +98,9 @@ class PanelWriter:
         names
             Ids of the spots, (n,).
         columns
-            Of ``obs``, (n,) each. A categorical is given by its codes.
+            Columns of ``obs``, (n,) each; the codes for a categorical column.
         spatial
-            (n, 2) float64.
+            Centres of the spots, (n, 2) float64.
         """
         begin, end = self._spots, self._spots + len(names)
         obs = self._file["obs"]
@@ -112,7 +113,7 @@ class PanelWriter:
         self._spots = end
 
     def append_values(self, counts: "csr_matrix", x: "csr_matrix") -> None:
-        """Add rows: int32 counts, and float32 values where the counts have theirs."""
+        """Add rows: int32 counts, and float32 values with the same non-zero entries."""
         matrix, layer = self._file["X"], self._file["layers/counts"]
         begin, end = self._entries, self._entries + counts.nnz
         for place, values in (
@@ -138,24 +139,24 @@ def create(
     rank: np.ndarray | None,
     facts: PanelFacts,
 ) -> Iterator[PanelWriter]:
-    """Make the file, to be filled by `PanelWriter.append` and ``append_values``.
+    """Create the file; `PanelWriter.append` and ``append_values`` then fill it.
 
     Parameters
     ----------
     path
-        Where.
+        The file to write.
     spots
-        How many there will be.
+        Number of spots that will be added.
     var
-        Table of the genes; the index are their names.
+        Table of the genes; the index is their names.
     columns
-        Of ``obs``: a dtype, ``str``, or the categories of a categorical.
+        Columns of ``obs``: for each a dtype, ``str``, or the categories of a categorical.
     present
-        Which slide measured which gene, (genes, slides) bool.
+        Whether each slide measured each gene, (genes, slides) bool.
     rank
-        Of each gene on each slide, (genes, slides) float32; None where the method has none.
+        Rank of each gene on each slide, (genes, slides) float32; None if the method has no ranks.
     facts
-        What the panel says of itself.
+        The facts of the panel.
     """
     from anndata.io import write_elem  # type: ignore[import-untyped]
 
@@ -176,7 +177,7 @@ def create(
 
 
 def _plain_texts(table: "pd.DataFrame") -> "pd.DataFrame":
-    """Return the table with texts as objects: pandas' own type of texts needs anndata 0.12."""
+    """Return the table with texts as objects: pandas' string type needs anndata 0.12."""
     import pandas as pd
 
     columns = {
@@ -207,9 +208,9 @@ def _create_obs(file: h5py.File, spots: int, columns: Mapping[str, Any]) -> None
 
 
 def _create_matrices(file: h5py.File, spots: int, genes: int) -> None:
-    """Make ``X`` and ``layers['counts']``; they share the places of their entries by hard links."""
+    """Create ``X`` and ``layers['counts']``; hard links let them share the index arrays."""
     counts, x = file["layers"].create_group("counts"), file.create_group("X")
-    # scikit-learn wants both kinds of places in one type, which has to hold the number of entries.
+    # scikit-learn needs indices and indptr of one type, large enough for the number of entries.
     place = np.int32 if spots * genes < np.iinfo(np.int32).max else np.int64
     grows = {"maxshape": (None,), "chunks": (CHUNK,), "compression": "gzip", "compression_opts": 1}
     counts.create_dataset("data", (0,), np.int32, shuffle=True, **grows)

@@ -1,4 +1,4 @@
-"""The record of a slide, ``results/records/{slide}.json``: what is known of it, in plain values."""
+"""The record of a slide, ``results/records/{slide}.json``: its facts, as plain values."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,10 @@ from st1k4m.run.provenance import KEY, Made
 
 @dataclass(frozen=True)
 class SpotTotals:
-    """Numbers of spots: of either file, of both, in the AnnData, and dropped, by reason."""
+    """Numbers of spots: in the count file, in the coordinate file, in all, kept, and dropped.
+
+    ``total`` counts each spot of the two files once; ``dropped`` gives numbers by reason.
+    """
 
     in_counts: int
     in_coord: int
@@ -23,48 +26,48 @@ class SpotTotals:
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of a slide.
+    """The record of a slide.
 
-    A property raises KeyError where the record, of another version, does not have it.
+    A property raises KeyError if a record of another version does not have it.
 
     Attributes
     ----------
     content
-        As the file has it.
+        The content of the JSON file.
     """
 
     content: dict[str, Any]
 
     @property
     def slide(self) -> str:
-        """Its name."""
+        """Name of the slide."""
         return str(self.content["slide"])
 
     @property
     def study(self) -> dict[str, Any]:
-        """What the catalogue says of it."""
+        """Data of the catalogue about the slide."""
         study: dict[str, Any] = self.content["study"]
         return study
 
     @property
     def tech(self) -> str:
-        """Its technology, empty where unknown."""
+        """Technology of the slide, empty if unknown."""
         return str(self.study.get("tech") or "")
 
     @property
     def spots(self) -> SpotTotals:
-        """Its numbers of spots."""
+        """Numbers of spots."""
         known = self.content["spots"]
         return SpotTotals(**{field.name: known[field.name] for field in fields(SpotTotals)})
 
     @property
     def genes(self) -> int:
-        """Genes of the AnnData."""
+        """Number of genes in the AnnData."""
         return int(self.content["expression"]["genes"])
 
     @property
     def genes_in_file(self) -> int:
-        """Genes of the count file."""
+        """Number of genes in the count file."""
         return int(self.content["expression"]["genes_in_file"])
 
     @property
@@ -85,61 +88,61 @@ class Record:
 
     @property
     def um_per_px(self) -> float | None:
-        """Micrometres per pixel of the image; None where unknown."""
+        """Micrometres per pixel of the image; None if unknown."""
         known: float | None = self.geometry["um_per_px"]
         return known
 
     @property
     def um_per_px_xy(self) -> tuple[float, float] | None:
-        """The same along x and along y, each with its own error; None where unknown."""
+        """Micrometres per pixel along x and along y; None if unknown."""
         known = self.geometry["um_per_px_xy"]
         return (float(known[0]), float(known[1])) if known else None
 
     @property
     def tier(self) -> str:
-        """Class of its resolution."""
+        """Class of the image's resolution: high, medium, low or unknown."""
         return str(self.geometry["tier"])
 
     @property
     def positions(self) -> str:
-        """What states the positions on the array."""
+        """Source of the positions on the array: ids, barcodes, centres or unknown."""
         return str(self.geometry["positions"])
 
     @property
     def rotation(self) -> float:
-        """Degrees from x towards y in which the columns of the array increase."""
+        """Direction in which the array's columns increase, degrees from x towards y."""
         return float(self.geometry["rotation"])
 
     @property
     def mirrored(self) -> bool:
-        """Whether the array is seen from behind."""
+        """Whether the array's rows increase anticlockwise of its columns in the image."""
         return bool(self.geometry["mirrored"])
 
     @property
     def correction(self) -> dict[str, Any] | None:
-        """How the coordinates were turned or mirrored: by whom, why, and the fields of it."""
+        """The applied correction of coordinates, its origin (``by``) and its reason (``why``)."""
         correction: dict[str, Any] | None = self.geometry.get("correction")
         return correction
 
     @property
     def placement(self) -> dict[str, Any] | None:
-        """How the spots lie on the tissue, see `st1k4m.geometry.placement.examine`."""
+        """Fit of spots and tissue, see `st1k4m.geometry.placement.examine`."""
         placement: dict[str, Any] | None = self.content.get("placement")
         return placement
 
     @property
     def flags(self) -> list[str]:
-        """Codes of what is odd about it."""
+        """Codes of the slide's problems, see `st1k4m.codes.FLAGS`."""
         return list(self.content["flags"])
 
     @property
     def warnings(self) -> list[str]:
-        """What is odd about it, in sentences."""
+        """The slide's problems, as sentences."""
         return list(self.content["warnings"])
 
     @property
     def annotation(self) -> dict[str, Any]:
-        """Labels of the pathologist (``label``) and the spots that have each (``spots``)."""
+        """Labels of the pathologist (``label``) and the number of spots of each (``spots``)."""
         annotation: dict[str, Any] = self.content["annotation"]
         return annotation
 
@@ -151,7 +154,7 @@ class Record:
 
     @property
     def without_origins(self) -> dict[str, Any]:
-        """All but what the slide's products were made from, which each of them carries itself."""
+        """The content without the origins of the slide's products; each product has its own."""
         return {key: value for key, value in self.content.items() if key != KEY}
 
 
@@ -171,9 +174,10 @@ def compose(
     annotation: Mapping[str, int],
     made: Mapping[str, Made] | None = None,
 ) -> Record:
-    """Make a record of its parts, all plain values; see the properties of `Record`.
+    """Make a record from its parts, all plain values; see the properties of `Record`.
 
-    ``annotation`` gives the spots by label. ``made`` says by step what its product was made from.
+    ``annotation`` gives the number of spots by label. ``made`` states for each step what its
+    product was made from.
     """
     content: dict[str, Any] = {
         "slide": slide,
@@ -190,13 +194,13 @@ def compose(
     }
     if made:
         content[KEY] = {step: asdict(origin) for step, origin in made.items()}
-    # Two lists and not a dict: a label is the dataset's text, and no key of an HDF5 group.
+    # Two lists instead of a dict, because a label of the dataset may not be a valid HDF5 name.
     content["annotation"] = {"label": list(annotation), "spots": list(annotation.values())}
     return Record(content)
 
 
 def write_record(path: str | Path, record: Record) -> None:
-    """Write a record, whole or not at all."""
+    """Write a record in one atomic step."""
     write_text(path, json.dumps(record.content, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -1,9 +1,9 @@
-"""The AnnData of a slide, ``results/anndata/{slide}.h5ad``, part by part.
+"""The AnnData of a slide, ``results/anndata/{slide}.h5ad``, read and written part by part.
 
-anndata reads all of a column or a matrix and takes longer to import than the small reads here take,
-so what is read in part, or of very many slides, is read through h5py. The layout is anndata's
-(https://anndata.readthedocs.io/en/stable/fileformat-prose.html); the names in ``obs`` and ``var``
-are scanpy's where scanpy has one. The expression file and a stacked panel have the same parts.
+anndata reads whole columns and matrices, and its import takes longer than the small reads here.
+Parts of a file, or values of very many slides, are therefore read with h5py. The layout is
+anndata's (https://anndata.readthedocs.io/en/stable/fileformat-prose.html). Names in ``obs`` and
+``var`` are scanpy's if scanpy has one. The expression file and a stacked panel have the same parts.
 """
 
 import os
@@ -25,7 +25,7 @@ IN_TISSUE, TISSUE_SHARE = "in_tissue", "tissue_share"
 TOTAL_COUNTS, GENES, PCT_MITO = expression.TOTAL_COUNTS, "n_genes_by_counts", "pct_counts_mt"
 #: Columns of ``var``.
 PRINTED, RANK, SPOTS = expression.PRINTED, expression.RANK, "n_cells_by_counts"
-#: Parts of ``uns``; ``spatial`` is one of ``obsm`` too.
+#: Parts of ``uns``; ``spatial`` is also a part of ``obsm``.
 SPATIAL, RECORD = "spatial", "st1k4m"
 #: Parts of ``uns['spatial'][slide]``.
 IMAGES, HIRES, LOWRES = "images", "hires", "lowres"
@@ -34,20 +34,20 @@ SCALES, HIRES_SCALE, LOWRES_SCALE = "scalefactors", "tissue_hires_scalef", "tiss
 
 @dataclass(frozen=True)
 class SpotColumns:
-    """What is joined to the expression of a slide's spots; each field is a column of ``obs``.
+    """The columns that are added to ``obs`` of a slide's expression; each field is a column.
 
     Attributes
     ----------
     array_row, array_col
-        Positions on the array, int32, -1 where unknown.
+        Positions on the array, (spots,) int32, -1 if unknown.
     spot_radius
-        Pixels of the image, float64.
+        Radius of the spot in pixels of the image, (spots,) float64.
     tile
-        Row in the tile store, int64, -1 for none.
+        Row in the tile store, (spots,) int64, -1 for none.
     tile_inside, tissue_share
-        Shares of the square in the image, and of tissue in it, float32.
+        Share of the spot's square in the image, and of tissue in it, (spots,) float32.
     in_tissue
-        bool.
+        Whether the spot is in tissue, (spots,) bool.
     """
 
     array_row: np.ndarray
@@ -69,18 +69,19 @@ def complete(
     scales: Mapping[str, float],
     record: Mapping[str, Any],
 ) -> None:
-    """Make the AnnData of a slide of a copy of its expression file.
+    """Turn a copy of a slide's expression file into the slide's AnnData.
 
     Parameters
     ----------
     path
-        The copy, which is changed.
+        The copy, which is changed in place.
     slide
         Name of the slide.
     columns
-        Of its spots, in the file's order.
+        Columns to add, in the file's order of spots.
     labels
-        The pathologist's, of each spot; None where there are none.
+        The pathologist's label of each spot, None for a spot without one; None if the slide has
+        no labels.
     centres
         (x, y) of the spots in pixels of the image, (n, 2) float64.
     pictures
@@ -88,7 +89,7 @@ def complete(
     scales
         ``tissue_hires_scalef``, ``tissue_lowres_scalef``, ``spot_diameter_fullres``.
     record
-        Values that HDF5 can hold.
+        The record, in values that HDF5 can store.
     """
     from anndata.io import write_elem  # type: ignore[import-untyped]
 
@@ -104,14 +105,14 @@ def complete(
         write_elem(file["obsm"], SPATIAL, centres)
         for part in expression.OWN:
             del uns[part]
-        # as 10x and scanpy lay it out
+        # the layout of 10x and scanpy
         library = {IMAGES: dict(pictures), SCALES: dict(scales), "metadata": {}}
         write_elem(uns, SPATIAL, {slide: library})
         write_elem(uns, RECORD, dict(record))
 
 
 def _categories(labels: Sequence[str | None]) -> Any:
-    """Return labels as categories in sorted order; None is missing."""
+    """Return labels as a categorical with sorted categories; None is a missing value."""
     import pandas as pd
 
     known = sorted({label for label in labels if label is not None})
@@ -119,17 +120,17 @@ def _categories(labels: Sequence[str | None]) -> Any:
 
 
 class StoredRows:
-    """A sparse matrix in a file, rows of spots, of which some entries are read at a time.
+    """A CSR matrix in a file, spots by genes, whose entries are read in parts.
 
     Attributes
     ----------
     shape
-        Spots and genes.
+        Numbers of spots and genes.
 
     Raises
     ------
     KeyError
-        The matrix is stored in another way.
+        The matrix is not stored as CSR.
     """
 
     def __init__(self, group: h5py.Group) -> None:
@@ -140,7 +141,7 @@ class StoredRows:
         self.shape = int(rows), int(width)
 
     def read_ends(self) -> np.ndarray:
-        """Read where the entries of each row end, and first a 0: (spots + 1,) int64."""
+        """Read the index pointer: 0, then the end of each row's entries, (spots + 1,) int64."""
         ends: np.ndarray = self._group["indptr"][:].astype(np.int64)
         return ends
 
@@ -150,12 +151,12 @@ class StoredRows:
 
 
 def open_counts(file: h5py.File) -> StoredRows | h5py.Dataset:
-    """Return the raw counts, int32; a dataset where they are stored dense."""
+    """Return the raw counts, int32; as a dataset if they are stored dense."""
     return _open_matrix(file["layers/counts"])
 
 
 def open_x(file: h5py.File) -> StoredRows | h5py.Dataset:
-    """Return the normalised values, float32; a dataset where they are stored dense."""
+    """Return the normalised values, float32; as a dataset if they are stored dense."""
     return _open_matrix(file["X"])
 
 
@@ -197,7 +198,7 @@ def read_gene_column(file: h5py.File, name: str) -> np.ndarray:
 
 
 def read_labels(file: h5py.File) -> tuple[np.ndarray, list[str]] | None:
-    """Read the annotation: (n,) numbers, -1 for none, and their labels; None without any."""
+    """Read the annotation: codes, (n,) int64, -1 for none, and labels; None if there is none."""
     if ANNOTATION not in file["obs"]:
         return None
     codes, names = read_codes(file["obs"][ANNOTATION])
@@ -223,17 +224,17 @@ def read_image_size(file: h5py.File) -> tuple[int, int]:
 
 
 def read_totals(path: str | Path) -> tuple[np.ndarray, float, np.ndarray]:
-    """Read what a slide's counts were normalised by, and which spots have a tile.
+    """Read the totals with which a slide's counts were normalised, and the rows of its tiles.
 
-    Through h5py's lower level, which takes half the time: it is done for every slide (0.15 s for
-    1,149 of them) before the first batch of a training.
+    h5py's low-level interface takes half the time. This matters because every slide is read before
+    the first batch of a training (0.15 s for 1,149 slides).
 
     Returns
     -------
     numpy.ndarray
-        Total of each spot, (n,).
+        Total counts of each spot, (n,).
     float
-        The total that they were normalised to.
+        The total to which the spots were normalised.
     numpy.ndarray
         Row of each spot in the tile store, (n,) int, -1 for none.
     """

@@ -11,10 +11,10 @@ import numpy as np
 from st1k4m.run.outputs import atomic
 from st1k4m.run.provenance import KEY, Made
 
-#: Of the file's metadata.
+#: Key of the facts in the file's metadata.
 FACTS = b"st1k4m"
 TEXTS = ("spot", "barcode")
-#: Among the facts, and under the same name in the AnnData.
+#: Key of the spot diameter among the facts and in the AnnData.
 DIAMETER = "spot_diameter_fullres"
 
 
@@ -25,15 +25,15 @@ class SpotTable:
     Attributes
     ----------
     spot, barcode
-        Ids as the dataset writes them, and without the slide's name; texts.
+        Ids as the dataset writes them, and ids without the slide's name; texts.
     x, y, r
-        Centre and radius, float64, pixels of the image.
+        Centre and radius, (n,) float64, pixels of the image.
     array_row, array_col
-        Positions on the array, int32, -1 where unknown.
+        Positions on the array, (n,) int32, -1 if unknown.
     outside
-        Whether the centre lies outside the image, bool.
+        Whether the centre lies outside the image, (n,) bool.
     selected
-        Whether the spot is in tissue, bool; None where the slide does not say.
+        Whether the spot is in tissue, (n,) bool; None if the slide's files do not state it.
     """
 
     spot: Sequence[str]
@@ -48,24 +48,24 @@ class SpotTable:
 
 
 def read_spots(path: str | Path) -> tuple[SpotTable, dict[str, Any]]:
-    """Read what ``align_spots`` wrote.
+    """Read the file that ``align_spots`` wrote.
 
     Returns
     -------
     SpotTable
-        Its texts are lists.
+        The spots; texts are lists.
     dict
         The facts. ``width``, ``height``, ``image_format`` of the image; ``lattice``, ``pitch_px``,
         ``pitch_um``, ``rotation`` (degrees from x towards y in which columns increase),
         ``mirrored``, ``jitter_px``, ``strays``; ``um_per_px`` with ``um_per_px_se`` (standard
-        error), ``um_per_px_xy`` (along x and y) and ``um_per_px_source``; ``positions`` (what
-        states the positions on the array: ``ids``, ``barcodes``, ``centres``, or ``unknown``);
-        ``tier``; ``radius`` (the one that cuts), ``radius_file`` and ``radius_lattice`` in pixels
-        of the image, ``spot_diameter_fullres``; ``correction`` (what was applied and why, or None),
-        ``candidates``; ``orientation`` (what excludes a mirror image: ``ids``, ``barcodes``,
-        ``tissue``, ``override``, or ``unknown``); ``looked`` (why the image was decoded, or empty),
-        ``on_tissue`` (share of the spots, None if unknown); ``flags`` (codes, see ``FLAGS``) and
-        ``warnings`` (a sentence a flag).
+        error), ``um_per_px_xy`` (along x and y) and ``um_per_px_source``; ``positions`` (the source
+        of the positions on the array: ``ids``, ``barcodes``, ``centres``, or ``unknown``);
+        ``tier``; ``radius`` (with which tiles are cut), ``radius_file`` and ``radius_lattice`` in
+        pixels of the image, ``spot_diameter_fullres``; ``correction`` (the applied one and its
+        reason, or None), ``candidates``; ``orientation`` (the evidence that excludes a mirror
+        image: ``ids``, ``barcodes``, ``tissue``, ``override``, or ``unknown``); ``looked`` (why the
+        image was decoded, or empty), ``on_tissue`` (share of the spots, None if unknown); ``flags``
+        (codes, see `st1k4m.codes.FLAGS`) and ``warnings`` (one sentence per flag).
     """
     import pyarrow.parquet as pq
 
@@ -81,9 +81,9 @@ def read_spots(path: str | Path) -> tuple[SpotTable, dict[str, Any]]:
 def write_spots(
     path: str | Path, spots: SpotTable, facts: dict[str, Any], made: Made | None = None
 ) -> None:
-    """Write the spots of a slide; ``facts``, see `read_spots`, go into the file's metadata.
+    """Write the spots of a slide, with ``facts`` (see `read_spots`) in the file's metadata.
 
-    ``made`` says what the file is made from; it then carries that.
+    ``made`` states what the file is made from, and is stored in its metadata.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -1,9 +1,9 @@
-"""Texts in an AnnData file, whichever of its encodings they were written in.
+"""Read texts in an AnnData file, in each of their encodings.
 
-anndata 0.12 writes a column of texts as an array, 0.13 as values and a mask of those that are
-missing; both know categories. ``anndata.io.read_elem`` reads all three. It is not used here: the
-import of anndata takes longer than everything else these readers do, and it reads no part of a
-column. Specification: https://anndata.readthedocs.io/en/stable/fileformat-prose.html
+anndata 0.12 writes a column of texts as an array, 0.13 as values and a mask of missing ones; both
+also write categories. ``anndata.io.read_elem`` reads all three, but it is not used here: its import
+takes longer than these reads, and it cannot read a part of a column.
+Specification: https://anndata.readthedocs.io/en/stable/fileformat-prose.html
 """
 
 import h5py
@@ -20,7 +20,7 @@ def read_texts(item: h5py.Group | h5py.Dataset, rows: Rows = slice(None)) -> np.
     item
         A column or an index of ``obs`` or ``var``, or texts in ``uns``.
     rows
-        Which of them: a slice, or places in ascending order.
+        The rows to read: a slice, or indices in ascending order.
 
     Returns
     -------
@@ -39,7 +39,7 @@ def read_texts(item: h5py.Group | h5py.Dataset, rows: Rows = slice(None)) -> np.
 
 
 def read_codes(item: h5py.Group | h5py.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Read texts as (n,) numbers, -1 for missing ones, and the texts that they stand for."""
+    """Read texts as codes, (n,) integers, -1 for missing ones, and the text of each code."""
     if isinstance(item, h5py.Group) and "codes" in item:
         return item["codes"][:], read_texts(item["categories"])
     names, codes = np.unique(read_texts(item), return_inverse=True)

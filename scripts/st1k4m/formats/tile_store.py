@@ -1,7 +1,7 @@
 """The tile store of a slide, ``results/tiles/{slide}.h5``.
 
-``img``, ``coords``, ``barcode`` and the attributes are as HEST's and TRIDENT's readers expect them;
-beside them stands what the AnnData and the report take from the pass over the image.
+``img``, ``coords``, ``barcode`` and the attributes are as HEST's and TRIDENT's readers expect them.
+In addition the store has the results of reading the image that the AnnData and the report need.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ _CHUNK_BYTES = 128 * 2**10
 
 @dataclass(frozen=True)
 class Places:
-    """What the tiles of a store show, in its order.
+    """The spots and squares of a store's tiles, in its order.
 
     Attributes
     ----------
@@ -47,9 +47,9 @@ class Places:
     inside
         Share of each square that lies in the image, (n,) float32.
     side, size
-        Of a square in the image, and of a tile, in pixels.
+        Side of a square in pixels of the image, and side of a tile in pixels.
     um_per_px
-        Of the image; NaN where unknown.
+        Micrometres per pixel of the image; NaN if unknown.
     """
 
     slide: str
@@ -65,7 +65,7 @@ class Places:
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """All but the columns, under the names that HEST's and TRIDENT's readers know."""
+        """The scalar values, under the names that HEST's and TRIDENT's readers use."""
         return {
             SIDE: self.side,
             SIZE: self.size,
@@ -80,28 +80,27 @@ class Places:
         return self.size, self.size, 3
 
     def select(self, keep: np.ndarray) -> "Places":
-        """Return those that the mask ``keep`` leaves."""
+        """Return the places that the mask ``keep``, (n,) bool, selects."""
         parts = self.barcodes[keep], self.coords[keep], self.inside[keep]
         return Places(self.slide, *parts, self.side, self.size, self.um_per_px)
 
 
 @dataclass(frozen=True)
 class StoreFacts:
-    """What a tile store says beside its pixels.
+    """The contents of a tile store without its pixels.
 
     Attributes
     ----------
     tissue
-        Share of tissue in each tile's square, float32, in the store's order.
+        Share of tissue in each tile's square, (n,) float32, in the store's order; NaN if unknown.
     inside
-        Share of the square inside the image, float32, likewise.
+        Share of the square inside the image, (n,) float32, in the store's order.
     dropped
-        Reason by id of the spots that ``cut_tiles`` was given and left out, for another reason
-        than lying outside the image.
+        Reasons by id for the spots inside the image that ``cut_tiles`` dropped.
     pictures
-        ``hires`` and ``lowres``, uint8 RGB.
+        ``hires`` and ``lowres``, (h, w, 3) uint8 RGB.
     facts
-        Of the step.
+        Facts of the step.
     """
 
     tissue: np.ndarray
@@ -119,7 +118,7 @@ class TileStore:
     Parameters
     ----------
     path
-        What :func:`cut_tiles` wrote with any ``format`` but ``none``.
+        The file that ``cut_tiles`` wrote, with any ``format`` except ``none``.
 
     Attributes
     ----------
@@ -131,7 +130,7 @@ class TileStore:
     Raises
     ------
     ValueError
-        The store holds no tiles.
+        The store has no tiles.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -139,7 +138,7 @@ class TileStore:
         self._opened: tuple[int, h5py.Dataset] | None = None
         with h5py.File(self.path) as file:
             if IMG not in file:
-                raise ValueError(f"{path} holds no tiles: it was made with tiles.format: none")
+                raise ValueError(f"{path} has no tiles: it was made with tiles.format: none")
             self.barcodes = _read_barcodes(file)
             self.coords: np.ndarray = file[COORDS][:]
 
@@ -154,7 +153,7 @@ class TileStore:
         return tile
 
     def read(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Read several tiles, in the order of the file and each once.
+        """Read several tiles; each is read once, in the order of the file.
 
         Parameters
         ----------
@@ -181,7 +180,7 @@ class TileStore:
         stored = self._open()
         tiles = np.empty((len(rows), *stored.shape[1:]), np.uint8)
         edges = [0, *(np.flatnonzero(np.diff(rows) > 1) + 1).tolist(), len(rows)]
-        for begin, end in pairwise(edges):  # neighbours in one piece
+        for begin, end in pairwise(edges):  # one read for each run of adjacent rows
             if end > begin:
                 tiles[begin:end] = stored[rows[begin] : rows[end - 1] + 1]
         return tiles if np.array_equal(rows, asked) else tiles[place]
@@ -197,13 +196,13 @@ class TileStore:
 
 @contextlib.contextmanager
 def open_tiles(path: str | Path) -> Iterator[h5py.Dataset | None]:
-    """Open the tiles as they are stored, (n, h, w, 3) uint8; None where the store holds none."""
+    """Open the stored tiles, (n, h, w, 3) uint8; None if the store has none."""
     with h5py.File(path) as file:
         yield file.get(IMG)
 
 
 def read_places(path: str | Path) -> Places:
-    """Read what the tiles of a store show."""
+    """Read the spots and squares of a store's tiles."""
     with h5py.File(path) as file:
         return Places(
             slide=str(file.attrs[NAME]),
@@ -217,7 +216,7 @@ def read_places(path: str | Path) -> Places:
 
 
 def read_tissue(path: str | Path) -> np.ndarray:
-    """Read the share of tissue in each tile's square, (n,) float32; NaN where unknown."""
+    """Read the share of tissue in each tile's square, (n,) float32; NaN if unknown."""
     with h5py.File(path) as file:
         tissue: np.ndarray = file[TISSUE][:]
         return tissue
@@ -231,7 +230,7 @@ def read_hires(path: str | Path) -> np.ndarray:
 
 
 def read_store_facts(path: str | Path) -> StoreFacts:
-    """Read what a tile store says beside its pixels."""
+    """Read the contents of a tile store without its pixels."""
     with h5py.File(path) as file:
         dropped = file[DROPPED]
         return StoreFacts(
@@ -244,7 +243,7 @@ def read_store_facts(path: str | Path) -> StoreFacts:
 
 
 class TileWriter:
-    """Take the tiles of a store in any order, then all that is known of them; see `create`."""
+    """Writer of a store: first of its tiles in any order, then of all other contents."""
 
     def __init__(
         self, path: Path, places: Places, compression: str | None, raw: "_RawTiles", in_place: bool
@@ -253,7 +252,7 @@ class TileWriter:
         self._raw, self._in_place = raw, in_place
 
     def write(self, rows: np.ndarray, tiles: np.ndarray) -> None:
-        """Write ``tiles``, (n, size, size, 3) uint8 in one piece, at ``rows``, (n,) ascending."""
+        """Write ``tiles``, (n, size, size, 3) contiguous uint8, at ``rows``, (n,) ascending."""
         self._raw.write(rows, tiles)
 
     def finish(
@@ -264,9 +263,9 @@ class TileWriter:
         facts: Mapping[str, Any],
         keep: np.ndarray | None = None,
     ) -> None:
-        """Write what `StoreFacts` holds; with ``keep``, (n,) bool, the other tiles are left out.
+        """Write the values of `StoreFacts`; with ``keep``, (n,) bool, leave out the other tiles.
 
-        ``tissue`` is of those that are kept.
+        ``tissue`` has one value per kept tile.
         """
         if not self._in_place:
             keep = np.ones(len(self._places), bool) if keep is None else keep
@@ -292,21 +291,22 @@ def create(
     all_stay: bool = True,
     made: Made | None = None,
 ) -> Iterator[TileWriter]:
-    """Make a tile store, to be filled by `TileWriter.write` and ended by `TileWriter.finish`.
+    """Create a tile store; call `TileWriter.write` for the tiles, then `TileWriter.finish`.
 
     Parameters
     ----------
     path
-        Where; the store appears whole or not at all.
+        The store to write; it appears only if the block ends without an error.
     places
-        What the tiles show.
+        The spots and squares of the tiles.
     compression
-        ``none``, ``lzf`` or ``gzip``; None for a store without tiles, which says their places.
+        ``none``, ``lzf`` or ``gzip``; None for a store that has places but no tiles.
     all_stay
-        Whether `TileWriter.finish` will keep all tiles. Where these are not compressed either, each
-        is written to its place in the store at once, else first to a file without a name.
+        Whether `TileWriter.finish` will keep all tiles. If so, and without compression, each tile
+        is written directly to its place in the store. Otherwise tiles are first written to a
+        temporary file.
     made
-        What the store is made from; it carries that.
+        What the store is made from; stored in it.
     """
     with contextlib.ExitStack() as stack:
         whole = stack.enter_context(atomic(path, made))
@@ -321,20 +321,20 @@ def create(
 
 
 class _RawTiles:
-    """Tiles one after the other in a file, from ``offset`` on."""
+    """Contiguous uncompressed tiles in a file, from byte ``offset`` on."""
 
     def __init__(self, file: BinaryIO, offset: int, shape: tuple[int, int, int]) -> None:
         self._descriptor, self._offset = file.fileno(), offset
         self._shape, self._bytes = shape, math.prod(shape)
 
     def write(self, rows: np.ndarray, tiles: np.ndarray) -> None:
-        """Put ``tiles`` at ``rows``; neighbours go in one piece."""
+        """Write ``tiles`` at ``rows``, with one write for each run of adjacent rows."""
         starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
         positions = (self._offset + rows[starts] * self._bytes).tolist()
         edges = (np.append(starts, len(rows)) * self._bytes).tolist()
         content = tiles.ravel().data
         for position, begin, end in zip(positions, edges[:-1], edges[1:], strict=True):
-            while begin < end:  # a write may stop short of a large piece
+            while begin < end:  # pwrite may write only a part of a large piece
                 written = os.pwrite(self._descriptor, content[begin:end], position)
                 begin, position = begin + written, position + written
 
@@ -350,12 +350,12 @@ def _read_barcodes(file: h5py.File) -> list[str]:
 def _write_store(
     path: Path, places: Places, compression: str | None, tiles: Iterable[np.ndarray] = ()
 ) -> int:
-    """Write a store; without ``compression`` (None) it has no tiles.
+    """Write a store; if ``compression`` is None, it has no tiles.
 
     Returns
     -------
     int
-        Where in the file uncompressed tiles begin, so that they can be put there later.
+        The byte where uncompressed tiles begin, at which they can be written later.
     """
     names = [spot.encode() for spot in places.barcodes]
     longest = max(map(len, names), default=1)
@@ -370,7 +370,7 @@ def _write_store(
         barcode = np.array(names, f"S{longest}").reshape(-1, 1)
         file.create_dataset(BARCODE, data=barcode, track_times=False)
         file.create_dataset(INSIDE, data=places.inside, track_times=False)
-        # HEST's readers look for these at the tiles, TRIDENT's at the corners
+        # HEST's readers read these attributes from the tiles, TRIDENT's from the corners
         for place in [file, *(file[name] for name in (IMG, COORDS) if name in file)]:
             place.attrs.update(places.attributes)
     return offset

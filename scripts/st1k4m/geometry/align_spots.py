@@ -1,8 +1,8 @@
-"""Where every spot really is, and how large a pixel is.
+"""The geometry step: find the position of every spot, and the micrometres per pixel.
 
-The dataset gives a centre and a radius in pixels, and no micrometres. The lattice of the spots has
-a known pitch, so fitting it gives the position of every spot on the array, the micrometres per
-pixel, and a check of the radius. `verdict` checks that centres and image belong together.
+The dataset states centres and radius in pixels, but no micrometres. The pitch of the spots' lattice
+is known. A fit of the lattice therefore gives the position of every spot on the array, the
+micrometres per pixel, and a check of the radius. `verdict` checks that centres and image match.
 """
 
 import logging
@@ -31,30 +31,30 @@ from st1k4m.technologies import technology
 
 log = logging.getLogger(__name__)
 
-# Where files in archives are unpacked for a moment, below the working directory.
+# Where files in archives are unpacked temporarily, below the working directory.
 UNPACKED = "work/unpacked"
 
-# Images up to this many pixels are decoded even if nothing looks wrong, when no known positions can
-# reveal mirroring: that takes less than a second.
+# Without known positions only the image can reveal mirroring. Images up to this many pixels are
+# then decoded even if no check failed, because that takes less than a second.
 SMALL_IMAGE = 2**25
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the files of a slide say.
+    """The contents of a slide's files.
 
     Attributes
     ----------
     spots, barcodes, ids
         Centres, ids without the slide's name, and known positions on the array.
     unplaced
-        Why a table of barcodes places none of them; empty where it does, or is not asked.
+        Why no table of barcodes gives positions; empty if one does, or if none is used.
     judged
-        bool, per spot: whether the fit of spots and image is judged by it.
+        (spots,) bool: whether the spot is used to check the fit of spots and image.
     size, image_format
-        Of the image, pixels.
+        Width and height of the image in pixels, and its format.
     own
-        What only a slide of one's own has.
+        Data that only the user's own slides have; None for other slides.
     """
 
     spots: Coordinates
@@ -81,42 +81,42 @@ def align_spots(
     layout: dict | None = None,
     made: Made | None = None,
 ) -> None:
-    """Write where the spots of a slide are, in pixels of its image, and on their array.
+    """Write the positions of a slide's spots, in pixels of its image and on their array.
 
     Parameters
     ----------
     coord
         ``<slide>_coord.csv``.
     image
-        The image; its header is read, and a reduced copy decoded only where there is doubt.
+        The image. Its header is read; a reduced copy is decoded only if a check failed.
     out
-        The spots file: the table, corrected, in the order of the coordinate file (positions on the
-        array are relative where neither the ids nor a table of barcodes state them), and the facts;
-        see `read_spots`.
+        The spots file, see `st1k4m.formats.spots.read_spots`: the corrected table in the order of
+        the coordinate file, and the facts. Positions on the array are relative if neither the ids
+        nor a table of barcodes state them.
     slide, tech
-        Name and technology.
+        Name and technology of the slide.
     geometry
-        The rows of ``config/geometry.tsv`` that speak of the slide, see ``settings.rows_for``.
+        The rows of ``config/geometry.tsv`` that apply to the slide, see
+        `st1k4m.run.settings.rows_for`.
     override
         The slide's row of ``config/overrides.tsv``, if it has one.
     options
         The arguments of `AlignOptions`.
     max_pixels
-        An image that declares more is refused.
+        An image with more pixels is refused.
     layout
-        Of a slide of one's own, see `st1k4m.source.catalogue.Catalogue.layout`; its parts ``coord``
-        and ``image`` then say what is read. The table has a column ``selected`` more, and whether
-        spots and image fit is judged by those in tissue.
-
+        The layout of the user's own slide, see `st1k4m.source.catalogue.Catalogue.layout`. Its
+        parts ``coord`` and ``image`` then state what is read, the table has the additional column
+        ``selected``, and only spots in tissue are used to check the fit of spots and image.
     made
-        What the file is made from; it carries that.
+        What the file is made from; stored in the file.
 
     Raises
     ------
     SlideError
         The coordinate file or the override is faulty; all spots lie at one point; the image cannot
         be opened; or more than ``max_outside`` of the spots lie outside the image and no correction
-        is beyond doubt.
+        is certain.
     ConfigError
         The table of barcodes cannot be read.
     """
@@ -223,7 +223,7 @@ def _refuse_one_point(slide: str, coord: str | Path, spots: Coordinates) -> None
 
 
 def _state(override: dict, slide: str) -> Verdict:
-    """Return the verdict that the user states."""
+    """Return the verdict that the user states in the overrides table."""
     correction = read_override(override, slide)
     return Verdict(correction, "stated in the overrides", flags={codes.OVERRIDE: str(correction)})
 
@@ -236,7 +236,7 @@ def _look(
     clues: Clues,
     max_pixels: float,
 ) -> tuple[TissueMap | None, str]:
-    """Decode a reduced copy of the image where that can settle something; and say why."""
+    """Decode a reduced copy of the image if that is useful; return its tissue and the reason."""
     looked = "; ".join(clues.doubts())
     known = given.ids is not None and (given.ids.source == "ids" or measured.known_by)
     if not looked and not known and given.size[0] * given.size[1] <= SMALL_IMAGE:
@@ -247,7 +247,7 @@ def _look(
 
 
 def _settle(verdict: Verdict, auto_correct: bool) -> Verdict:
-    """Flag a correction, or turn it into a proposal where the user wants none applied."""
+    """Flag a correction; without ``auto_correct``, make it a proposal."""
     if verdict.correction is None:
         return verdict
     sentence = f"{verdict.correction}: {verdict.why}"
@@ -266,8 +266,9 @@ def _place(
 ) -> tuple[Coordinates, Measured]:
     """Apply a correction, and measure again.
 
-    The radius is scaled with the centres, for both are in the pixels of one image, unless it fits
-    the lattice only as it stands: then it was in pixels of this image all along.
+    The radius is scaled with the centres, because both are in pixels of the same image. The
+    exception is a radius that fits the lattice only if it is not scaled: it is in pixels of this
+    image already.
     """
     spots = given.spots
     if not correction:
@@ -292,7 +293,7 @@ def _leaves_image(
     options: AlignOptions,
     override: dict | None,
 ) -> SlideError:
-    """Say that too many spots lie outside, and what could be done about it."""
+    """Make the error for too many spots outside the image, with possible corrections."""
     after = " after the correction in the overrides" if override else ""
     what = (
         f"{coord}: {off.sum()} of {len(off)} spots lie outside the image{after}, more than "
@@ -314,6 +315,6 @@ def _leaves_image(
     return SlideError(
         slide,
         what,
-        f"candidate corrections: {listed}. Look at the image, then put the right one into the "
-        f"overrides table, the first one as the line (fields separated by tabs): {line}",
+        f"candidate corrections: {listed}. Look at the image and add the right one to the "
+        f"overrides table. The line for the first one is (fields separated by tabs): {line}",
     )

@@ -1,4 +1,4 @@
-"""The arrays that technologies use, and what the spots of a slide say about theirs."""
+"""The arrays of the technologies, and the array of a slide as measured from its spots."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -26,18 +26,18 @@ class Array:
 
 @dataclass(frozen=True)
 class Measured:
-    """What the spots say about their array.
+    """The array as measured from the spots.
 
     Attributes
     ----------
     row, col
-        Positions, int32, -1 where unknown.
+        Positions on the array, (spots,) int32, -1 if unknown.
     lattice, array
-        None where unknown.
+        None if unknown.
     doubts
-        Why something is unknown.
+        Reasons why something is unknown, as sentences.
     known_by
-        What states the positions: ``ids``, ``barcodes``, or empty where only the centres do.
+        The source of the positions: ``ids``, ``barcodes``, or empty if they come from the centres.
     """
 
     row: np.ndarray
@@ -49,11 +49,11 @@ class Measured:
 
     @property
     def um_per_px(self) -> float | None:
-        """Micrometres per pixel; None where lattice or array are unknown."""
+        """Micrometres per pixel; None if lattice or array is unknown."""
         return self.array.pitch_um / self.lattice.pitch if self.lattice and self.array else None
 
     def diameters(self) -> list[float]:
-        """Return the diameters in pixels that a radius may stand for; empty where unknown."""
+        """Return the two spot diameters, real and as drawn, in pixels; empty if unknown."""
         if not self.um_per_px:
             return []
         return [self.array.spot_um / self.um_per_px, self.array.drawn_um / self.um_per_px]
@@ -65,7 +65,7 @@ def read_arrays(rows: list[dict], slide: str) -> dict[str, Array]:
     Raises
     ------
     SlideError
-        A row cannot be used, or two rows give the same lattice.
+        A row is invalid, or two rows state the same kind of lattice.
     """
     arrays = {}
     for row in rows:
@@ -84,17 +84,17 @@ def read_arrays(rows: list[dict], slide: str) -> dict[str, Array]:
 
 
 def measure(spots: Coordinates, ids: ArrayIds | None, arrays: dict[str, Array]) -> Measured:
-    """Tell positions and lattice of spots: from known positions, or from the centres alone.
+    """Find positions and lattice of spots from known positions, or from the centres alone.
 
-    Positions that ids state are kept where the centres contradict them, with a doubt. Positions
-    that a table of barcodes states are then given up, and the centres alone decide.
+    If the centres contradict the positions in the ids, these positions are kept, with a doubt. If
+    the centres contradict the positions from a table of barcodes, only the centres are used.
 
     Parameters
     ----------
     spots
         Centres.
     ids
-        Known positions of the spots; None where there are none.
+        Known positions of the spots; None if no positions are known.
     arrays
         The arrays that the slide can have, by kind of lattice.
     """
@@ -140,7 +140,7 @@ def _fit(
             row = col = np.full(len(spots.x), -1, np.int32)
         return Measured(row, col, None, None, doubts, source)
     array = arrays[kind]
-    if ids and ids.bin_um:  # adjoining bins: their number is pitch and size
+    if ids and ids.bin_um:  # bins touch, so the side of a bin is both pitch and size
         array = dataclasses.replace(
             array, pitch_um=ids.bin_um, spot_um=ids.bin_um, drawn_um=ids.bin_um
         )
@@ -148,6 +148,6 @@ def _fit(
 
 
 def misfit(radius: float, measured: Measured) -> float | None:
-    """Return the logarithm by which a radius misses the nearest diameter it may stand for."""
+    """Return |log(ratio)| of a radius and the nearest diameter of the array; None if unknown."""
     misfits = [abs(np.log(2 * radius / diameter)) for diameter in measured.diameters()]
     return float(min(misfits)) if misfits else None

@@ -1,4 +1,4 @@
-"""Array positions that spot ids state, or that a table of barcodes states for them."""
+"""Read the array positions of spots from their ids or from a table of barcodes."""
 
 import csv
 import re
@@ -13,10 +13,10 @@ from st1k4m.technologies import TECHNOLOGIES
 _IDS = [re.compile(row.spot_id) for row in TECHNOLOGIES.values() if not row.barcoded]
 _BARCODES = [re.compile(row.spot_id) for row in TECHNOLOGIES.values() if row.barcoded]
 
-# A table of barcodes is taken for a slide's own if it knows this share of the slide's barcodes, and
-# at least so many: barcodes of another kind of array are in it by accident only.
+# A table of barcodes is used for a slide if it has at least KNOWN of the slide's barcodes, and at
+# least FEWEST of them. It has barcodes of another kind of array only by chance.
 KNOWN, FEWEST = 0.5, 4
-# The names that the columns of a table have: ours and Space Ranger's alike.
+# Column names of a table, both of calibrate_arrays and of Space Ranger.
 COLUMNS = ("barcode", "array_row", "array_col")
 
 
@@ -24,9 +24,9 @@ COLUMNS = ("barcode", "array_row", "array_col")
 class ArrayIds:
     """Array positions of spots that are known without their centres.
 
-    ``row`` and ``col`` are int32, -1 where unknown; ``bin_um`` is the side of a bin, None where
-    spots are discs. ``source`` says what states them: ``ids`` (the barcodes themselves) or
-    ``barcodes`` (a table of barcodes).
+    ``row`` and ``col`` are (spots,) int32, -1 if unknown. ``bin_um`` is the side of a bin in
+    micrometres, None if spots are discs. ``source`` is the source of the positions: ``ids`` (the
+    spot ids) or ``barcodes`` (a table of barcodes).
     """
 
     row: np.ndarray
@@ -46,7 +46,7 @@ def read_positions(barcodes: list[str]) -> ArrayIds | None:
     Returns
     -------
     ArrayIds or None
-        None where not every id states a position in the same way, or the bins differ in size.
+        None if not every id states a position in the same format, or if bins differ in size.
     """
     for pattern in _IDS:
         if not all(map(pattern.fullmatch, barcodes)):
@@ -60,7 +60,7 @@ def read_positions(barcodes: list[str]) -> ArrayIds | None:
 
 
 def bases_of(barcode: str) -> str:
-    """Return the bases of a barcode, without the number of its library; empty if it is not one."""
+    """Return the bases of a barcode without its library number; empty if it is not a barcode."""
     found = next((match for p in _BARCODES if (match := p.fullmatch(barcode))), None)
     return found["bases"] if found else ""
 
@@ -73,14 +73,14 @@ def find_positions(barcodes: list[str], tables: dict[str, dict]) -> tuple[ArrayI
     barcodes
         Spot ids without the slide's name.
     tables
-        Of `read_tables`.
+        The tables, as `read_tables` returns them.
 
     Returns
     -------
     ArrayIds or None
-        From the table that knows most of the barcodes; None if none knows half of them.
+        Positions from the table that has most of the barcodes; None if no table has half of them.
     str
-        Why there are none; empty if there are.
+        The reason if there are no positions, else empty.
     """
     bases = [bases_of(barcode) for barcode in barcodes]
     known = {name: sum(b in table for b in bases) for name, table in tables.items()}
@@ -96,22 +96,24 @@ def find_positions(barcodes: list[str], tables: dict[str, dict]) -> tuple[ArrayI
 
 
 def read_tables(path: str | Path) -> dict[str, dict[str, tuple[int, int]]]:
-    """Read tables of barcodes: one file, or all ``.tsv`` files of a folder that hold barcodes.
+    """Read tables of barcodes from one file, or from all ``.tsv`` files of a folder.
 
-    A file is one that `calibrate_arrays` made (``barcode``, ``array_row``, ``array_col``), the
-    positions file in Space Ranger's output (``tissue_positions.csv``, or
-    ``tissue_positions_list.csv`` without a header), or the list that Space Ranger ships
+    Three kinds of files are read: a table of `calibrate_arrays` (``barcode``, ``array_row``,
+    ``array_col``), the positions file in Space Ranger's output (``tissue_positions.csv``, or
+    ``tissue_positions_list.csv`` without a header), and the list that Space Ranger includes
     (``visium-v1_coordinates.txt``: barcode, column, row, counted from 1).
 
     Returns
     -------
     dict
-        By file name: (array_row, array_col), counted from 0, by the bases of the barcode.
+        For each file name, a dict from the bases of a barcode to its (array_row, array_col),
+        counted from 0.
 
     Raises
     ------
     ConfigError
-        A file cannot be read, or a line is none of a table of barcodes; the line is named.
+        A file cannot be read, or a line does not belong to a table of barcodes; the message names
+        the line.
     """
     path = Path(path)
     paths = [path]
@@ -120,8 +122,8 @@ def read_tables(path: str | Path) -> dict[str, dict[str, tuple[int, int]]]:
     tables = {file.name: _read_table(file) for file in paths}
     if not any(tables.values()):
         raise ConfigError(
-            f"{path} holds no table of barcodes; geometry.barcodes is a table of calibrate_arrays, "
-            "a folder of them, or a positions file of Space Ranger"
+            f"{path} has no table of barcodes; geometry.barcodes must be a table of "
+            "calibrate_arrays, a folder of such tables, or a positions file of Space Ranger"
         )
     return tables
 

@@ -1,4 +1,4 @@
-"""What is known of a slide's placement without looking at its image."""
+"""Collect what is known about a slide's placement without decoding its image."""
 
 from dataclasses import dataclass
 
@@ -14,28 +14,28 @@ from st1k4m.technologies import technology
 
 @dataclass(frozen=True)
 class Clues:
-    """What is known of a slide's spots without looking at its image.
+    """What is known about a slide's spots without decoding its image.
 
     Attributes
     ----------
     spacing
         Distance of neighbouring spots, pixels.
     leaves
-        Whether more spots lie outside the image than is tolerated.
+        Whether more than ``max_outside`` of the spots lie outside the image.
     in_corner
         Whether all spots lie in the quarter of the image at its origin.
     mirrored
-        Whether known positions run the other way round than the technology's do; None where no
+        Whether known positions are a mirror image of the technology's usual ones; None if no
         positions are known.
     rotated
-        Whether known positions are turned by a quarter or half a turn against the technology's.
+        Whether known positions are rotated by 90 or 180 degrees against the usual ones.
     turned
-        Whether a hexagonal lattice lies along the y axis of the image; None where that is unknown.
+        Whether a hexagonal lattice lies along the y axis of the image; None if unknown.
     usual
-        The correction that gives rows and columns their usual directions, where they have others
-        and there is one.
+        The correction that gives rows and columns their usual directions; None if they have these
+        directions already, or if no correction does so.
     radius_scale
-        The factor that makes the centres fit the radius, where these contradict each other.
+        The factor that makes the centres fit the radius; None if they do not contradict.
     """
 
     spacing: float
@@ -48,7 +48,7 @@ class Clues:
     radius_scale: float | None = None
 
     def doubts(self) -> list[str]:
-        """Say what speaks against the coordinates as they are; empty if nothing does."""
+        """Return the reasons to doubt the coordinates, as sentences; empty if there are none."""
         table = (
             (self.leaves, "spots lie outside the image"),
             (self.mirrored, "the positions in the spot ids run the other way round"),
@@ -68,22 +68,22 @@ def collect_clues(
     tech: str,
     max_outside: float,
 ) -> Clues:
-    """Collect what the image's size, lattice, ids and radius say about the coordinates.
+    """Check the coordinates against the image's size, the lattice, the ids and the radius.
 
     Parameters
     ----------
     spots
-        As they are in the file.
+        The spots as they are in the file.
     judged
-        bool, per spot: whether the fit of spots and image is judged by it.
+        (spots,) bool: whether the spot is used to check the fit of spots and image.
     measured
-        What the spots say about their array.
+        The array as measured from the spots.
     size
         Width and height of the image, pixels.
     tech
-        Technology, by its name in `technologies`.
+        Technology, by its name in `st1k4m.technologies`.
     max_outside
-        Share of the spots outside the image that is tolerated.
+        Largest share of the spots that may lie outside the image.
     """
     lattice = measured.lattice
     x, y = spots.x[judged], spots.y[judged]
@@ -96,8 +96,8 @@ def collect_clues(
         return Clues(**clues)
     if misfit(spots.r[0], measured) > np.log(RESOLUTION):
         clues["radius_scale"] = float(2 * spots.r[0] / measured.diameters()[-1])
-    # Barcodes state no positions. Where they are known all the same, Space Ranger's own file states
-    # them together with the pixels, whichever way round they lie.
+    # The ids of barcoded technologies state no positions. known_by is "ids" only if Space Ranger's
+    # positions file states them, together with the pixels; then any orientation is right.
     stated_together = technology(tech).barcoded and measured.known_by == "ids"
     directions = technology(tech).directions
     if measured.known_by and directions and not stated_together:
@@ -106,7 +106,7 @@ def collect_clues(
         clues["rotated"] = usual is not None and not clues["mirrored"]
         clues["usual"] = usual
     elif not measured.known_by and lattice.kind == "hexagonal":
-        # Centres alone are numbered along the x axis unless the lattice lies along the other one.
+        # number_spots numbers along the x axis unless the lattice lies along the y axis.
         clues["turned"] = bool(abs(np.sin(np.radians(lattice.rotation))) > np.sqrt(0.5))
         clues["usual"] = SWAP if clues["turned"] else None
     return Clues(**clues)
@@ -115,7 +115,7 @@ def collect_clues(
 def _restore(lattice: Lattice, usual: np.ndarray) -> Correction | None:
     """Return the correction that gives columns and rows their usual directions.
 
-    None where they have these already, or lie half way between two directions.
+    None if they have these directions already, or lie halfway between two directions.
     """
     angle = np.radians(lattice.rotation)
     column = np.array([np.cos(angle), np.sin(angle)])

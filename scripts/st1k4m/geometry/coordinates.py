@@ -1,4 +1,4 @@
-"""Coordinate files and spot ids: read, check, and name the line that is wrong."""
+"""Read and check coordinate files; errors name the wrong line."""
 
 import csv
 import math
@@ -13,7 +13,7 @@ from st1k4m.errors import SlideError
 from st1k4m.source.plain_text import refuse_other_text
 
 COLUMNS = ("yaxis", "xaxis", "r")
-# No image has a side of so many pixels.
+# Pixels; no image has so long a side.
 FARTHEST = 1e9
 
 
@@ -21,7 +21,7 @@ FARTHEST = 1e9
 class Coordinates:
     """The spots of one coordinate file, in its order.
 
-    ``x``, ``y`` (centre) and ``r`` (radius) are float64, in the pixels the file speaks of.
+    ``x``, ``y`` (centre) and ``r`` (radius) are (spots,) float64, in pixels as in the file.
     """
 
     spots: list[str]
@@ -33,8 +33,8 @@ class Coordinates:
 def read_coordinates(path: str | Path) -> Coordinates:
     """Read a coordinate file.
 
-    The first column holds the spot ids; ``yaxis``, ``xaxis`` and ``r`` are found by name. A byte
-    order mark, CRLF, empty lines and a missing last line break are fine.
+    The first column has the spot ids; ``yaxis``, ``xaxis`` and ``r`` are found by name. A byte
+    order mark, CRLF, empty lines and a missing last line break are accepted.
 
     Parameters
     ----------
@@ -44,14 +44,14 @@ def read_coordinates(path: str | Path) -> Coordinates:
     Returns
     -------
     Coordinates
-        In the order of the file.
+        The spots in the order of the file.
 
     Raises
     ------
     SlideError
-        The file is missing, empty, UTF-16, has other separators than commas, lacks a column, or
-        holds a line with another number of fields than the header, a value that is no finite
-        number, an r of zero or less, no id, or a spot for the second time. The line is named.
+        The file is missing, empty, UTF-16, has other separators than commas, or lacks a column; a
+        line has another number of fields than the header, a value that is not a finite number, an
+        r of zero or less, no id, or the id of an earlier line. The message names the line.
     """
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
@@ -83,12 +83,12 @@ def read_coordinates(path: str | Path) -> Coordinates:
         and len(distinct) == len(spots)
     )
     if not sound:
-        raise _find_fault(path, header, line, "it holds no spot")
+        raise _find_fault(path, header, line, "the file has no spot")
     return Coordinates(spots, x, y, r)
 
 
 def _read_header(path: Path) -> tuple[list[str], int]:
-    """Return fields and number of the first line, and refuse a file that lacks a column."""
+    """Return fields and line number of the header row; raise if a column is missing."""
     hint = "fetch or export the coordinate file again"
     try:
         refuse_other_text(path, slide_of(path, "coord"))
@@ -104,13 +104,13 @@ def _read_header(path: Path) -> tuple[list[str], int]:
             slide_of(path, "coord"),
             f"{path}, line {line}: no column {' and '.join(lacking)}; the header is "
             f"{_short(','.join(header))}",
-            "the first column holds the spot ids, and yaxis, xaxis and r are needed beside it",
+            "the first column must have the spot ids, further columns must be yaxis, xaxis and r",
         )
     return header, line
 
 
 def _places(header: list[str]) -> dict[str, int]:
-    """Return where the columns are: not in the first one, which holds the ids whatever its name."""
+    """Return the places of the columns; the first one has the ids, whatever its name."""
     return {column: header.index(column, 1) for column in COLUMNS}
 
 
@@ -124,13 +124,13 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         except csv.Error as error:
             raise SlideError(
                 slide_of(path, "coord"),
-                f"{path}, line {reader.line_num}: this is no CSV ({error})",
+                f"{path}, line {reader.line_num}: this is not valid CSV ({error})",
                 "fetch the coordinate file again",
             ) from error
 
 
 def _find_fault(path: Path, header: list[str], line: int, otherwise: str) -> SlideError:
-    """Go through the file line by line to name the first fault that the fast reader met."""
+    """Read the file line by line, and return the error for the first fault in it."""
     seen: dict[str, int] = {}
     places = _places(header)
     for number, fields in _lines(path):
@@ -152,14 +152,14 @@ def _find_fault(path: Path, header: list[str], line: int, otherwise: str) -> Sli
 def _fault(
     fields: list[str], width: int, places: dict[str, int], seen: dict[str, int]
 ) -> str | None:
-    """Say what is wrong with one line, or None."""
+    """Return what is wrong with one line, or None."""
     if len(fields) != width:
         return f"{len(fields)} fields where the header has {width}"
     if not fields[0] or "\0" in fields[0]:
-        return f"{_short(fields[0])!r} is no spot id"
+        return f"{_short(fields[0])!r} is not a spot id"
     spot = _short(fields[0])
     if fields[0] in seen:
-        return f"spot {spot} is there already, on line {seen[fields[0]]}"
+        return f"spot {spot} is on line {seen[fields[0]]} already"
     for column, place in places.items():
         try:
             value = float(fields[place])
@@ -176,5 +176,5 @@ def _fault(
 
 
 def _short(text: str) -> str:
-    """Return the beginning of a text, as much as a message bears."""
+    """Return a text, cut to a length that a message can show."""
     return text if len(text) <= 200 else f"{text[:200]}..."

@@ -1,4 +1,4 @@
-"""Changes of coordinates: what they do, and how a user states one."""
+"""Corrections of coordinates, and the table in which a user states them."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -7,11 +7,12 @@ import numpy as np
 
 from st1k4m.errors import SlideError
 
-# No two images of a slide differ more in resolution, and none has so many pixels a side.
+# Images of one slide do not differ more in resolution; no image has FARTHEST_SHIFT pixels per side.
 SCALES = (1e-4, 1e4)
 FARTHEST_SHIFT = 1e7
-# A measured factor counts as a simple one (n or 1/n) when it is this near (real sections: 0.7 %),
-# up to the n beyond which neighbours are less than 3 % apart.
+# A measured factor counts as a simple one (n or 1/n) if its relative difference is at most SIMPLE
+# (real sections: 0.7 %) and n is at most LARGEST. Neighbouring larger factors are less than 3 %
+# apart.
 SIMPLE, LARGEST = 0.015, 32
 
 
@@ -19,8 +20,8 @@ SIMPLE, LARGEST = 0.015, 32
 class Correction:
     """A change of coordinates; its parts are applied in the order of the fields.
 
-    ``swap`` exchanges x and y; ``scale`` multiplies both; ``flip`` (any of ``x``, ``y``, ``xy``)
-    mirrors about the middle of the image; the shifts, in pixels of the image, are added.
+    ``swap`` exchanges x and y; ``scale`` multiplies both; ``flip`` (``x``, ``y`` or ``xy``) mirrors
+    about the middle of the image; the shifts, in pixels of the image, are added.
     """
 
     swap: bool = False
@@ -43,7 +44,7 @@ class Correction:
         return x + self.shift_x, y + self.shift_y
 
     def then(self, other: "Correction", size: tuple[int, int]) -> "Correction":
-        """Return the one correction that does what this one and then ``other`` do."""
+        """Return the correction that equals this one followed by ``other``."""
         probe = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
         x, y = other.apply(*self.apply(*probe, size), size)
         (left, along_x, along_y), top = x, y[0]
@@ -72,7 +73,7 @@ class Correction:
 
 SWAP, FLIP_X, FLIP_Y = Correction(swap=True), Correction(flip="x"), Correction(flip="y")
 HALF_TURN = Correction(flip="xy")
-# The seven ways to turn and mirror a rectangle.
+# The seven rotations and mirror images of a rectangle, without the identity.
 SYMMETRIES = tuple(
     Correction(swap=swap, flip=flip)
     for swap, flip in product((False, True), ("", "x", "y", "xy"))
@@ -81,7 +82,7 @@ SYMMETRIES = tuple(
 
 
 def outside(x: np.ndarray, y: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return which centres lie outside an image of ``size`` (width, height); bool."""
+    """Return which centres lie outside an image of ``size`` (width, height), (n,) bool."""
     return (x < 0) | (y < 0) | (x >= size[0]) | (y >= size[1])
 
 
@@ -104,7 +105,8 @@ def read_override(row: dict, slide: str) -> Correction:
     Raises
     ------
     SlideError
-        A field holds anything else, a scale beyond `SCALES` or a shift beyond `FARTHEST_SHIFT`.
+        A field has another value, a scale is outside `SCALES`, or a shift exceeds
+        `FARTHEST_SHIFT`.
     """
     given = {key: str(row.get(key) or "").strip() for key in ("swap", "scale", "flip")}
     given |= {key: str(row.get(key) or "").strip() for key in ("shift_x", "shift_y")}
@@ -140,7 +142,7 @@ def override_row(correction: Correction, slide: str) -> str:
 
 
 def _number(text: str, otherwise: float, least: float, most: float) -> float | None:
-    """Return the number in ``text``, ``otherwise`` if empty, None if it holds none in bounds."""
+    """Return the number in ``text``, ``otherwise`` if empty; None if there is none in bounds."""
     try:
         value = float(text) if text else otherwise
     except ValueError:

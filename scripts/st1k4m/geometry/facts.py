@@ -1,4 +1,4 @@
-"""The facts of a slide's geometry, as they go into its record, and their flags."""
+"""Collect the facts of a slide's geometry for its record, and their flags."""
 
 import dataclasses
 
@@ -11,11 +11,11 @@ from st1k4m.geometry.coordinates import Coordinates
 from st1k4m.geometry.options import AlignOptions
 from st1k4m.geometry.verdict import Verdict
 
-# Upper ends of the tiers in um/px, as other tools draw the lines.
+# Upper limits of the tiers in um/px, as in other tools.
 TIERS = ((1.15, "high"), (2.4, "medium"), (np.inf, "low"))
 
-# Of what is fitted, in pixels, micrometres and degrees: beyond them it holds noise, which differs
-# from one processor to the next.
+# Decimals of fitted values, in pixels, micrometres and degrees. Further decimals are noise that
+# differs between processors.
 DECIMALS = 9
 
 
@@ -37,23 +37,24 @@ def describe(
     Parameters
     ----------
     spots
-        As they are placed.
+        The spots after the correction.
     size, image_format
         Width and height of the image in pixels, and its format.
-    measured, outside, verdict, options
-        What is known of the array, which spots lie outside the image (bool), what was decided, and
-        with which options.
+    measured, verdict, options
+        The array as measured, the decision about the coordinates, and the options of the step.
+    outside
+        (spots,) bool: whether the spot lies outside the image.
     unplaced
-        Why the table of barcodes places none of the spots; empty where it does, or is not asked.
+        Why no table of barcodes gives positions; empty if one does, or if none is used.
     by_hand
-        Whether the verdict is the user's.
+        Whether the user stated the verdict.
     more
         Further flags, with a sentence each.
 
     Returns
     -------
     dict
-        Plain values, see `read_spots`.
+        The facts as plain values, see `st1k4m.formats.spots.read_spots`.
     """
     lattice, array, um_per_px = measured.lattice, measured.array, measured.um_per_px
     radius = _choose_radius(spots, measured, options)
@@ -113,7 +114,7 @@ def _find_flags(
     sides: list[float] | None,
     unplaced: str,
 ) -> dict[str, str]:
-    """Flag what is wrong or unusual about the spots as they are placed, with a sentence each."""
+    """Return flags for what is wrong or unusual about the placed spots, with a sentence each."""
     flags = {}
     if outside.any():
         flags[codes.OUTSIDE_IMAGE] = f"{int(outside.sum())} spots lie outside the image"
@@ -146,7 +147,7 @@ def _round(fitted: float) -> float:
 
 
 def _orientation_source(measured: Measured, verdict: Verdict, *, by_hand: bool) -> str:
-    """Say what excludes a mirror image."""
+    """Return the source of information that excludes a mirror image."""
     if by_hand:
         return "override"
     if codes.ORIENTATION_UNSURE in verdict.flags:
@@ -164,7 +165,7 @@ def _count_strays(measured: Measured) -> int:
 
 
 def _choose_radius(spots: Coordinates, measured: Measured, options: AlignOptions) -> dict:
-    """Choose the radius that cuts, in pixels."""
+    """Choose the radius with which tiles are cut; all lengths in pixels."""
     of_file = float(spots.r[0])
     diameters = measured.diameters()
     of_lattice = _round(diameters[-1] / 2) if diameters else None

@@ -1,7 +1,8 @@
-"""The lattice of an array, fitted to centres whose positions on it are known.
+"""Fit the lattice of an array to centres whose positions on it are known.
 
-Distances between neighbours are a biased ruler (jitter makes the nearest one shorter), so the pitch
-always comes from a least-squares fit of all centres on their integer positions.
+Distances between nearest neighbours give a biased pitch, because jitter makes the nearest one
+shorter. The pitch therefore comes from a least-squares fit of all centres to their integer
+positions.
 """
 
 from dataclasses import dataclass
@@ -13,9 +14,9 @@ import numpy as np
 class Kind:
     """A kind of lattice.
 
-    ``step`` is the distance of neighbouring columns and rows in units of the pitch. Where ``even``,
-    column plus row is even (or always odd) at every spot. ``fold`` is how many neighbours stand
-    around a spot.
+    ``step`` is the distance of neighbouring columns and rows in units of the pitch. If ``even``,
+    column plus row has the same parity at every spot. ``fold`` is the number of nearest neighbours
+    of a spot.
     """
 
     step: tuple[float, float]
@@ -23,28 +24,28 @@ class Kind:
     fold: int
 
 
-# Columns and rows as in 10x's tissue_positions: on a hexagonal lattice columns step by two on a
-# row. Staggered: a square lattice turned by 45 degrees, numbered along the image's axes.
+# Columns and rows as in 10x's tissue_positions: in a row of a hexagonal lattice, columns increase
+# by two. Staggered: a square lattice rotated by 45 degrees, numbered along the image's axes.
 KINDS = {
     "hexagonal": Kind((0.5, np.sqrt(3) / 2), True, 6),
     "square": Kind((1.0, 1.0), False, 4),
     "staggered": Kind((1 / np.sqrt(2), 1 / np.sqrt(2)), True, 4),
 }
 
-# Positions of one parity that are no accident: 2**-9 on a square lattice.
+# Number of spots from which one parity is not chance: its probability on a square lattice is 2**-9.
 PARITY = 10
-# A spot further from its node than this many pitches belongs to none; half way is 0.5.
+# A spot further from its node than this many pitches has no node; 0.5 is halfway to the next one.
 STRAY = 0.35
-# Pixels count as squeezed from this ratio of their sides: above what scanners and fits differ by
-# (her2st: 0.9 %), far below the 11 % of the squeezed slide that is known.
+# Pixels count as squeezed if their sides differ by more than this fraction. Scanners and fits
+# differ by less (her2st: 0.9 %); the known squeezed slide differs by 11 %.
 SQUEEZED = 0.03
-# A fit with more jitter or shear than this, in pitches, is no lattice.
+# A fit with more jitter or shear than this, in pitches, is not a lattice.
 LOOSE = 0.2
 
 
 @dataclass(frozen=True)
 class Lattice:
-    """A lattice fitted to centres; everything in pixels of the image the centres are in.
+    """A lattice fitted to centres; lengths are in the pixels of the centres.
 
     Attributes
     ----------
@@ -56,18 +57,18 @@ class Lattice:
         Pixels per pitch along the image's x and y axis, and the relative standard error of their
         ratio.
     squeezed
-        Whether the two differ beyond doubt.
+        Whether the two values of ``pitch_xy`` differ significantly, and by more than `SQUEEZED`.
     rotation
-        Direction in which columns increase: degrees from the image's x axis towards its y axis,
-        which is clockwise as one sees it; above -180 to 180.
+        Direction in which columns increase: degrees from the image's x axis towards its y axis
+        (clockwise on the screen), above -180 up to 180.
     mirrored
-        Rows increase anticlockwise of columns.
+        Whether the direction of rows is anticlockwise of the direction of columns.
     jitter
         Root mean square distance of a spot from its node, per axis.
     strays
-        bool, per spot: further from its node than jitter explains.
+        (spots,) bool: whether the spot is further from its node than jitter explains.
     doubts
-        Why the fit is not to be believed; empty where it is.
+        Reasons why the fit is not reliable, as sentences; empty if it is.
     """
 
     kind: str
@@ -84,10 +85,11 @@ class Lattice:
 
 
 def tell_kind(row: np.ndarray, col: np.ndarray, kinds: list[str]) -> str | None:
-    """Tell the kind of lattice from known positions, among those the technology can have.
+    """Find the kind of lattice from known positions, among ``kinds``.
 
-    Where column plus row has one parity nearly throughout, it is one that has only half the nodes
-    of its rows and columns. None where the positions fit no kind, or are too few to tell two apart.
+    If column plus row has the same parity at nearly all spots, the lattice is of a kind that has
+    only every second node. Return None if the positions fit no kind, or if two kinds fit and the
+    positions are too few to distinguish them.
     """
     one_parity = not 0.05 < ((row + col) % 2).mean() < 0.95
     fitting = [kind for kind in kinds if one_parity or not KINDS[kind].even]
@@ -99,24 +101,24 @@ def tell_kind(row: np.ndarray, col: np.ndarray, kinds: list[str]) -> str | None:
 def fit_lattice(
     x: np.ndarray, y: np.ndarray, row: np.ndarray, col: np.ndarray, kind: str
 ) -> Lattice | None:
-    """Fit a lattice to centres whose positions are known, by least squares without the strays.
+    """Fit a lattice by least squares to centres whose positions are known, without the strays.
 
-    Each axis of the image has a scale of its own, as images may be squeezed. The pitch is their
-    geometric mean.
+    Each axis of the image has its own scale, because images may be squeezed. The pitch is the
+    geometric mean over both axes.
 
     Parameters
     ----------
     x, y
-        Centres, pixels.
+        Centres, (spots,) float64, pixels.
     row, col
-        Positions; spots where either is negative are left out.
+        Positions, (spots,) integers; spots with a negative one are left out.
     kind
         Key of ``KINDS``.
 
     Returns
     -------
     Lattice or None
-        None where fewer than four spots are known or all stand on one line.
+        None if fewer than four positions are known, or if all of them are on one line.
     """
     known = (row >= 0) & (col >= 0)
     nodes = np.stack([col, row], axis=1) * np.array(KINDS[kind].step)
@@ -157,7 +159,7 @@ def fit_lattice(
 
 
 def spacing(x: np.ndarray, y: np.ndarray) -> float:
-    """Return the median distance to the nearest neighbour, pixels: a rough pitch."""
+    """Return the median distance to the nearest neighbour, an approximate pitch, in pixels."""
     from scipy.spatial import cKDTree
 
     points = np.stack([x, y], axis=1)
@@ -170,9 +172,9 @@ def spacing(x: np.ndarray, y: np.ndarray) -> float:
 def _fit_affine(
     centres: np.ndarray, nodes: np.ndarray, known: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fit centres = affine @ nodes + origin, leaving out what lies far off, until that settles.
+    """Fit centres = affine @ nodes + origin, without outliers; repeat until these do not change.
 
-    Returns the 2 x 2 matrix (pixels per pitch), the residuals of all spots, and the spots used.
+    Return the 2 x 2 matrix (pixels per pitch), the residuals of all spots, and the spots used.
     """
     design = np.column_stack([nodes, np.ones(len(nodes))])
     kept = known
@@ -180,8 +182,8 @@ def _fit_affine(
         solution, *_ = np.linalg.lstsq(design[kept], centres[kept], rcond=None)
         off = centres - design @ solution
         distance = np.hypot(*off.T)
-        # The median distance of a two-dimensional normal distribution is 1.18 deviations. Half of
-        # a tenth of the pitch is the floor, or exact lattices would shed spots to rounding.
+        # The median distance of a two-dimensional normal distribution is 1.18 standard deviations.
+        # The limit is at least 0.05 pitches: on exact lattices rounding would exclude spots.
         pitch = np.sqrt(abs(np.linalg.det(solution[:2])))
         limit = max(4 / 1.18 * np.median(distance[known]), 0.05 * pitch)
         closer = known & (distance <= limit)
@@ -192,7 +194,7 @@ def _fit_affine(
 
 
 def _doubts(jitter: float, strays: float, along: np.ndarray, squeeze: float) -> list[str]:
-    """Say why a fit is not a lattice; lengths in pitches, ``squeeze`` as a logarithm."""
+    """Return reasons why a fit is not a lattice; lengths in pitches, ``squeeze`` a logarithm."""
     doubts = []
     if jitter > LOOSE:
         doubts.append(f"spots lie {jitter:.0%} of the pitch off their places on the array")

@@ -1,4 +1,4 @@
-"""Integer positions of spots on their lattice, from their centres alone."""
+"""Find the integer positions of spots on their lattice from their centres alone."""
 
 from dataclasses import dataclass
 
@@ -6,27 +6,28 @@ import numpy as np
 
 from st1k4m.geometry.lattice import KINDS, STRAY
 
-# Spots needed before centres alone are believed to show a lattice.
+# Number of spots from which centres alone can show a lattice.
 FEWEST = 20
 # |mean of exp(i fold angle)| over neighbours: 1 on a perfect lattice, about 0.9 with the 6 %
-# jitter of her2st, 0.2 or less among points at random.
+# jitter of her2st, 0.2 or less for random points.
 CLEAR = 0.5
-# Share of its neighbours' places that are taken around an average spot: 0.7 where 30 % are missing,
-# 0.36 or more in the smallest and most broken pieces tried. Below, the nearest may be no neighbour.
+# Mean share of a spot's neighbouring nodes that have a spot: 0.7 if 30 % of the spots are missing,
+# 0.36 or more in the smallest and most broken pieces tried. Below this share, the nearest spot may
+# not be a lattice neighbour.
 CROWDED = 0.3
-# Furthest neighbour, in units of the nearest, that still counts as one: between the first and the
-# second shell of the lattice (1.73 and 1.41), with room for a squeezed image.
+# Largest distance of a neighbour, in units of the nearest: between the first (1) and the second
+# shell of the lattice (1.73 for fold 6, 1.41 for fold 4), with tolerance for a squeezed image.
 REACH = {6: 1.35, 4: 1.2}
-# A node that the fit so far predicts to this many pitches (standard deviation) is believed.
+# A predicted node is used if the standard deviation of the prediction is below this many pitches.
 PREDICTED = 0.06
-# Directions of a hexagonal lattice further than this (degrees) from the image's x axis are nearer
-# to its y axis: the image, or the lattice in it, is turned by a quarter.
+# If no direction of a hexagonal lattice is within this many degrees of the image's x axis, one is
+# along its y axis: the image, or the lattice in it, is rotated by 90 degrees.
 TURNED = 20.0
 
 
 @dataclass(frozen=True)
 class Numbering:
-    """Integer positions of spots (int32, -1 where unknown), and what makes them doubtful."""
+    """Integer positions of spots, (spots,) int32, -1 if unknown, and reasons to doubt them."""
 
     row: np.ndarray
     col: np.ndarray
@@ -34,31 +35,32 @@ class Numbering:
 
 
 def number_spots(x: np.ndarray, y: np.ndarray, kinds: list[str]) -> tuple[str, Numbering]:
-    """Give spots integer positions from their centres alone.
+    """Find integer positions of spots from their centres alone.
 
-    The basis comes from the directions of neighbours. Numbering starts where spots are densest and
-    spreads only to where the fit so far predicts the nodes well, so that it crosses gaps between
-    pieces of tissue when they are small enough for that, and says so when they are not.
+    The basis comes from the directions of neighbours. Numbering starts where spots are densest. It
+    spreads only to nodes that the current fit predicts well. It therefore crosses small gaps
+    between pieces of tissue; spots behind larger gaps are not numbered, and a doubt states this.
 
-    Rows and columns are relative: the smallest of each is 0 (or 1 where the lattice has only every
-    second node), for nothing in the centres tells where the array begins. Columns run along the
-    lattice direction that is nearest to the image's x axis; on a hexagonal lattice that has none
-    within 20 degrees, the image is taken as turned by a quarter and columns run down the image. A
-    lattice looks the same turned by half a turn, so neither this nor a mirror image shows.
+    Rows and columns are relative, because centres do not show where the array begins: the smallest
+    of each is 0 (or 1 if the lattice has only every second node). Columns increase along the
+    lattice direction that is nearest to the image's x axis. If a hexagonal lattice has no direction
+    within `TURNED` degrees of it, the image is assumed to be rotated by 90 degrees, and columns
+    increase down the image. A lattice rotated by 180 degrees looks the same, so neither such a
+    rotation nor a mirror image can be detected.
 
     Parameters
     ----------
     x, y
-        Centres, pixels.
+        Centres, (spots,) float64, pixels.
     kinds
-        Kinds that the technology can have.
+        Kinds of lattice that the technology can have.
 
     Returns
     -------
     str
-        The kind it is.
+        The kind of the lattice.
     Numbering
-        All -1 where there are doubts, unless these are only about single spots.
+        All positions are -1 if there are doubts, unless these concern single spots only.
     """
     from scipy.spatial import cKDTree
 
@@ -74,7 +76,7 @@ def number_spots(x: np.ndarray, y: np.ndarray, kinds: list[str]) -> tuple[str, N
 
 
 def _number(tree, kinds: list[str]) -> tuple[str, Numbering]:
-    """Do what ``number_spots`` does, for kinds that differ at most by how they are turned."""
+    """Find the positions for kinds of the same fold, which differ by a rotation only."""
     points = tree.data
     unknown = np.full(len(points), -1, np.int32)
     basis, nearest, clearness = _find_basis(tree, points, KINDS[kinds[0]].fold)
@@ -103,12 +105,13 @@ def _number(tree, kinds: list[str]) -> tuple[str, Numbering]:
 def _find_basis(tree, points: np.ndarray, fold: int) -> tuple[np.ndarray, float, float]:
     """Find two neighbouring lattice directions.
 
-    Vectors are complex numbers here. The mean of exp(i fold angle) over those to the neighbours is
-    the bond-orientational order parameter (Nelson & Halperin 1979, doi:10.1103/PhysRevB.19.2457):
-    its phase gives the directions, its size how clear they are.
+    Vectors are complex numbers here. The mean of exp(i fold angle) over the vectors to neighbours
+    is the bond-orientational order parameter (Nelson & Halperin 1979,
+    doi:10.1103/PhysRevB.19.2457). Its phase gives the directions; its absolute value is their
+    clearness.
 
-    Returns the basis (2 x 2, one vector a column, 60 or 90 degrees apart), the median distance of
-    nearest neighbours, and how clear the directions are (0 to 1).
+    Return the basis (2 x 2, one vector per column, 60 or 90 degrees apart), the median distance of
+    nearest neighbours, and the clearness of the directions (0 to 1).
     """
     sample = points[:: max(1, len(points) // 20_000)]
     distance, index = tree.query(sample, k=min(9, len(points)))
@@ -128,7 +131,7 @@ def _find_basis(tree, points: np.ndarray, fold: int) -> tuple[np.ndarray, float,
         if not len(close):
             return np.eye(2), nearest, 0.0
         directions.append((np.median(close.real) + 1j * np.median(close.imag)) * turn)
-    if fold == 6:  # three directions for two vectors a, b and b - a: by least squares
+    if fold == 6:  # least-squares solution for a and b, from the three directions a, b and b - a
         first, second, third = directions
         directions = [(2 * first + second - third) / 3, (first + 2 * second + third) / 3]
     basis = np.array([[d.real for d in directions], [d.imag for d in directions]])
@@ -138,17 +141,17 @@ def _find_basis(tree, points: np.ndarray, fold: int) -> tuple[np.ndarray, float,
 def _spread(
     tree, points: np.ndarray, basis: np.ndarray, nearest: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give spots their nodes, from the densest patch outwards, refitting as it grows.
+    """Assign nodes to spots, from the densest region outwards, and fit again after each step.
 
-    Returns the nodes (n, 2) int64, which spots have one, and which were never reached because the
-    fit could not tell their node. A node goes to the nearest spot only.
+    Return the nodes (n, 2) int64, which spots have one, and which spots were not reached because
+    the fit could not predict their node. Each node belongs to its nearest spot only.
     """
     pitch = np.sqrt(abs(np.linalg.det(basis)))
     starts = points[:: max(1, len(points) // 2_000)]
     crowd = tree.query_ball_point(starts, 5 * nearest, return_length=True)
     origin = starts[np.argmax(crowd)]
     reached = np.hypot(*(points - origin).T) < 2.5 * nearest
-    # The start itself may be a stray: the phase of its surroundings tells where the nodes are.
+    # The first spot may be a stray. The mean phase of its neighbours gives the nodes' position.
     inner = np.linalg.solve(basis, (points[reached] - origin).T)
     phase = np.angle(np.exp(2j * np.pi * inner).mean(axis=1)) / (2 * np.pi)
     origin = origin + basis @ phase
@@ -172,16 +175,16 @@ def _spread(
 def _refit(
     points: np.ndarray, nodes: np.ndarray, good: np.ndarray, basis: np.ndarray, pitch: float
 ):
-    """Fit basis and origin to the numbered spots, with the basis so far as a weak prior.
+    """Fit basis and origin to the numbered spots, with the previous basis as a weak prior.
 
-    Returns basis, origin, and a function that gives the standard deviation, in pitches, with which
-    the position of nodes is predicted.
+    Return basis, origin, and a function that returns the standard deviation, in pitches, of the
+    predicted position of nodes.
     """
     centre = nodes[good].mean(axis=0)
     design = np.column_stack([np.ones(good.sum()), nodes[good] - centre])
     rest = points[good] - (nodes[good] - centre) @ basis.T
-    # A step of the first basis is right to some 5 % of the pitch; the prior counts only in a
-    # direction along which no spots are numbered yet.
+    # The first basis has an error of about 5 % of the pitch. The prior matters only in a direction
+    # in which no spots are numbered yet.
     noise = 0.05
     for _ in range(2):
         weights = design.T @ design + np.diag([0.0, 1.0, 1.0]) * (noise / 0.05) ** 2
@@ -199,7 +202,7 @@ def _refit(
 
 
 def _first_at_node(nodes: np.ndarray, off: np.ndarray, good: np.ndarray) -> np.ndarray:
-    """Leave a node that several spots claim to the nearest of them."""
+    """Return which spots keep their node: of several at one node, only the nearest."""
     order = np.flatnonzero(good)
     order = order[np.lexsort((off[order], nodes[order, 1], nodes[order, 0]))]
     again = (np.diff(nodes[order], axis=0) == 0).all(axis=1)
@@ -209,7 +212,7 @@ def _first_at_node(nodes: np.ndarray, off: np.ndarray, good: np.ndarray) -> np.n
 
 
 def _kind_by_direction(basis: np.ndarray, kinds: list[str]) -> str:
-    """Tell square from staggered by the direction of the lattice in the image."""
+    """Distinguish square from staggered by the direction of the lattice in the image."""
     if len(kinds) == 1:
         return kinds[0]
     angle = np.degrees(np.arctan2(basis[1, 0], basis[0, 0])) % 90
@@ -217,7 +220,7 @@ def _kind_by_direction(basis: np.ndarray, kinds: list[str]) -> str:
 
 
 def _label(nodes: np.ndarray, basis: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """Turn nodes in the basis into rows and columns by the conventions of ``number_spots``."""
+    """Convert nodes in the basis to rows and columns, by the conventions of `number_spots`."""
     fold = KINDS[kind].fold
     a, b = np.array([1, 0]), np.array([0, 1])
     around = [a, b, b - a, -a, -b, a - b] if fold == 6 else [a, b, -a, -b]
@@ -241,5 +244,5 @@ def _label(nodes: np.ndarray, basis: np.ndarray, kind: str) -> tuple[np.ndarray,
 
 
 def _wrap(degrees: float) -> float:
-    """Bring an angle to -180 up to 180 degrees."""
+    """Return an angle in the range from -180 to 180 degrees."""
     return (degrees + 180) % 360 - 180

@@ -12,20 +12,22 @@ class AlignOptions:
     Attributes
     ----------
     radius
-        Which radius cuts: the coordinate ``file``'s, or the one that the ``lattice`` implies.
+        The radius with which tiles are cut: that of the coordinate ``file``, or the one that the
+        ``lattice`` implies.
     radius_tolerance
         Relative difference of the two above which the slide is flagged.
     auto_correct
-        Whether a correction beyond doubt is applied.
+        Whether a correction that is certain is applied.
     max_outside
         Share of spots outside the image above which the slide fails.
     barcodes
-        Table of barcodes, or a folder of them, see `barcodes.read_tables`; None for none.
+        Path of a table of barcodes, or of a folder of tables, see
+        `st1k4m.geometry.barcodes.read_tables`; None for none.
 
     Raises
     ------
     ValueError
-        A value that the option cannot have.
+        An option has an invalid value.
     """
 
     radius: str = "file"
@@ -36,7 +38,7 @@ class AlignOptions:
 
     @classmethod
     def of_section(cls, section: dict) -> "AlignOptions":
-        """Return the options in a section of the configuration; its two tables are read before."""
+        """Read the options from a section of the configuration; its two tables are left out."""
         return cls(**{k: v for k, v in section.items() if k not in ("table", "overrides")})
 
     def __post_init__(self) -> None:

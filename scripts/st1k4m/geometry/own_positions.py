@@ -1,7 +1,8 @@
-"""Spots of a slide of one's own, in pixels of the image that is used, with known array positions.
+"""Read the spots of the user's own slides, in pixels of the image that is used.
 
-Space Ranger states positions in pixels of the full-resolution image, which it does not keep. What
-it keeps, hires and lowres, are smaller by the scale factors in ``scalefactors_json.json``.
+Space Ranger states positions in pixels of the full-resolution image, but does not store that image.
+The images that it stores, hires and lowres, are smaller by the factors in
+``scalefactors_json.json``.
 """
 
 import json
@@ -19,34 +20,35 @@ from st1k4m.geometry.lattice import fit_lattice, tell_kind
 from st1k4m.source import places
 from st1k4m.source.positions import Positions, read_positions
 
-# Relative difference of stated and fitted micrometres per pixel above which they contradict.
-# Both come from registering one lattice; Space Ranger's own differ by less than 0.1 %.
+# Relative difference of stated and fitted micrometres per pixel above which they contradict. Both
+# are fits of the same lattice; for Space Ranger's outputs they differ by less than 0.1 %.
 CONTRADICTION = 0.01
-# Pixels across a spot below which its tile shows nothing of its own.
+# Diameter of a spot, in pixels, below which its tile shows no detail.
 FEWEST_PIXELS = 2.0
-# Images in an AnnData file, the larger first, with their scale factors.
+# Images in an AnnData file with their scale factors, the larger image first.
 INSIDE = (("hires", "tissue_hires_scalef"), ("lowres", "tissue_lowres_scalef"))
 _KEYS = {"hires": "tissue_hires_scalef", "lowres": "tissue_lowres_scalef"}
 
 
 @dataclass(frozen=True)
 class OwnSpots:
-    """Spots as `align_spots` needs them.
+    """The spots of the user's own slide, in the form that `align_spots` needs.
 
     Attributes
     ----------
     coordinates
         Centres and radius in pixels of the image that is used.
     ids
-        Positions on the array; None where the file has none.
+        Positions on the array; None if the file has none.
     selected
-        Whether the file says that a spot is in tissue; bool.
+        (spots,) bool: whether the file states that the spot is in tissue.
     um_per_px
-        Micrometres per pixel of the image, as the scale factors state it; None where they do not.
+        Micrometres per pixel of the image as the scale factors state it; None if they do not.
     facts
-        For the record: ``image_used``, ``image_scale``, ``positions_format``.
+        Facts for the record: ``image_used``, ``image_scale``, ``positions_format``,
+        ``um_per_px_stated``, ``radius_by``.
     flags
-        Sentences by code.
+        Flags by code, with a sentence each.
     """
 
     coordinates: Coordinates
@@ -67,7 +69,7 @@ def read_own_spots(
     max_outside: float,
     folder: str | Path,
 ) -> OwnSpots:
-    """Read the spots of a slide of one's own.
+    """Read the spots of the user's own slide.
 
     Parameters
     ----------
@@ -76,21 +78,21 @@ def read_own_spots(
     layout
         The slide's ``coord`` and ``image`` parts, see `st1k4m.source.own_layout.Recognised`.
     image
-        The image that is used, where it is at hand.
+        Path of the image that is used.
     size
-        Its width and height in pixels.
+        Width and height of the image in pixels.
     arrays
-        The arrays the slide can have, by kind of lattice.
+        The arrays that the slide can have, by kind of lattice.
     max_outside
-        Share of the spots in tissue outside the image from which a scale factor does not fit.
+        Share of the spots in tissue outside the image above which a scale factor does not fit.
     folder
-        Where other images may be unpacked for a moment.
+        Folder where other images may be unpacked temporarily.
 
     Raises
     ------
     SlideError
-        A file cannot be read, scale factors are missing, or do not fit the image; or neither file
-        nor lattice tells the radius.
+        A file cannot be read; scale factors are missing or do not fit the image; or neither a file
+        nor the lattice gives the radius.
     """
     positions = read_positions(slide, layout["coord"])
     factors = _read_factors(slide, layout["coord"])
@@ -143,7 +145,7 @@ def read_own_spots(
 
 
 def find_contradiction(spots: OwnSpots, measured: Measured) -> dict[str, str]:
-    """Hold the fitted micrometres per pixel against the stated ones; a flag, or none."""
+    """Compare the fitted micrometres per pixel with the stated ones; return the spots' flags."""
     flags = dict(spots.flags)
     stated, fitted = spots.um_per_px, measured.um_per_px
     if stated and fitted and abs(fitted / stated - 1) > CONTRADICTION:
@@ -155,7 +157,7 @@ def find_contradiction(spots: OwnSpots, measured: Measured) -> dict[str, str]:
 
 
 def _read_factors(slide: str, part: dict) -> dict[str, float]:
-    """Read the scale factors; none for a layout that has no such file."""
+    """Read the scale factors; empty for a layout without such a file."""
     place = part.get("scalefactors", "")
     if not place:
         return _factors_inside(part["positions"]) if part["format"] == "h5ad" else {}
@@ -200,7 +202,7 @@ def _find_scale(
     factors: dict[str, float],
     folder: str | Path,
 ) -> tuple[float, str]:
-    """Return the pixels of the image for each pixel that the positions speak of, and its name."""
+    """Return the scale from pixels of the positions to pixels of the image, and its kind."""
     part = layout["image"]
     used, name = part["which"], part["image"]
     if used == "inside":
@@ -226,7 +228,7 @@ def _find_scale(
     if "scale" in part:
         return part["scale"], "given"
     for which, other in others.items():
-        if other == size and _KEYS[which] in factors:  # the image given is the one of the run
+        if other == size and _KEYS[which] in factors:  # the given image is one of the run's images
             return factors[_KEYS[which]], which
     for which, other in others.items():
         key = _KEYS[which]
@@ -234,11 +236,12 @@ def _find_scale(
             full = " x ".join(f"{side / factors[key]:.0f}" for side in other)
             turned = _agree(size[::-1], 1.0, other, factors[key])
             share = size[0] * factors[key] / other[0]
-            hint = "turn the image by a quarter as Space Ranger did, so that it looks like hires"
+            hint = f"rotate the image by 90 degrees, so that it looks like the {which} image"
             if not turned:
                 hint = (
-                    "give the image that was given to Space Ranger, or state in column scale how "
-                    f"many of its pixels make one of that ({share:.6g} by the widths)"
+                    "give the image that was given to Space Ranger, or state in column scale the "
+                    "size of the given image relative to the full-resolution one "
+                    f"({share:.6g} by the widths)"
                 )
             raise SlideError(
                 slide,
@@ -258,7 +261,7 @@ def _size_of(slide: str, place: str, folder: str | Path) -> tuple[int, int]:
 
 
 def _agree(size: tuple[int, int], scale: float, other: tuple[int, int], other_scale: float) -> bool:
-    """Tell whether two sizes are those of one image; each may be a pixel off by rounding."""
+    """Return whether two sizes imply the same image; rounding may change each by a pixel."""
     room = 1 / scale + 1 / other_scale
     pairs = zip(size, other, strict=True)
     return all(abs(a / scale - b / other_scale) <= room + 0.001 * a / scale for a, b in pairs)
@@ -273,7 +276,7 @@ def _compare(
     other: tuple[int, int],
     other_scale: float,
 ) -> None:
-    """Refuse scale factors that contradict the sizes of the two images."""
+    """Raise if scale factors contradict the sizes of the two images."""
     if _agree(size, scale, other, other_scale):
         return
     implied = [
@@ -300,7 +303,7 @@ def _refuse_misfit(
     positions: Positions,
     max_outside: float,
 ) -> None:
-    """Refuse a scale that puts too many spots outside the image."""
+    """Raise if a scale puts too many spots outside the image."""
     some = positions.selected if positions.selected.any() else np.ones(len(positions.x), bool)
     x, y = positions.x[some], positions.y[some]
     outside = (x < 0) | (y < 0) | (x * scale >= size[0]) | (y * scale >= size[1])
@@ -310,11 +313,11 @@ def _refuse_misfit(
         slide,
         f"with the scale {scale:g} of the {used} image {int(outside.sum()):,} of {len(x):,} spots "
         f"lie outside {image}, more than max_outside ({max_outside:.0%}): it has {size[0]} x "
-        f"{size[1]} pixels, so {size[0] / scale:.0f} x {size[1] / scale:.0f} where positions are "
-        f"stated, but x runs from {x.min():.6g} to {x.max():.6g} and y from {y.min():.6g} to "
+        f"{size[1]} pixels, which is {size[0] / scale:.0f} x {size[1] / scale:.0f} in units of the "
+        f"positions, but x runs from {x.min():.6g} to {x.max():.6g} and y from {y.min():.6g} to "
         f"{y.max():.6g}",
-        "give the image that belongs to these positions in column image (with column scale where "
-        "it is of another size), or raise geometry.max_outside",
+        "give the image that belongs to these positions in column image (with column scale if it "
+        "has another size), or raise geometry.max_outside",
     )
 
 
@@ -328,7 +331,7 @@ def _radius_of_lattice(
         why = "; ".join(lattice.doubts) if lattice else "the spots show no lattice"
         raise SlideError(
             slide,
-            f"the radius of a spot is not known: no file states it, and {why}",
+            f"the radius of a spot is unknown: no file states it, and {why}",
             "add spot_diameter_fullres to the scale factors, or check the spot file",
         )
     array = arrays[kind]

@@ -1,8 +1,9 @@
-"""How the spots of a slide lie on its tissue, and whether another placement fits better.
+"""Measure how the spots of a slide fit its tissue, and whether another placement fits better.
 
-Everything is measured on a mask of the tissue, some hundred pixels wide. Two numbers describe a
-placement: the share of spots on tissue, and the likeness of the area under the spots and the
-tissue. `survey` compares the placement as it is with its rivals; `weigh` says what follows.
+All measurements use a mask of the tissue, a few hundred pixels wide. Two numbers describe a
+placement: the share of spots on tissue, and the likeness, which is the correlation of the area
+under the spots and the tissue. `survey` measures the current placement and its rivals; `weigh`
+compares them.
 """
 
 from collections.abc import Iterator
@@ -21,51 +22,51 @@ from st1k4m.geometry.correction import (
 )
 from st1k4m.geometry.lattice import spacing as find_spacing
 
-# Longest side of the picture, pixels: some four pixels a spot of the finest full array, a few
-# milliseconds a comparison.
+# Longest side of the picture, pixels: about four pixels per spot of the finest full array. One
+# comparison takes a few milliseconds.
 PICTURE = 500
-# Longest side of the mask on which shifts and factors are searched; the best ones are then measured
-# on the full mask.
+# Longest side, in pixels, of the mask on which shifts and factors are searched. The best ones are
+# then measured on the full mask.
 SEARCHED = 160
-# The area under the spots, in pitches: pixels within REACH of a centre, then eroded by BACK. That
-# closes the gap of a missing spot and leaves 0.6 of a pitch around each.
+# The area under the spots: centres dilated by REACH, then eroded by BACK, both in pitches. This
+# closes the gap of a missing spot and leaves 0.6 pitches around each spot.
 REACH, BACK = 1.1, 0.5
-# If no placement has at least this likeness, the picture is ignored. Right placements of whole real
-# sections have 0.78 or more, wrong ones of the same sections up to 0.82.
+# If no placement has at least this likeness, the picture is ignored. On whole real sections, right
+# placements have 0.78 or more, and wrong ones up to 0.82.
 SPEAKS = 0.35
-# Fewer than half of the spots on tissue: off the tissue.
+# A slide with a smaller share of spots on tissue is flagged as off tissue.
 OFF_TISSUE = 0.5
-# More spots than this are gathered in the mask's pixels first: a placement then takes as long for a
-# large slide as for a small one.
+# More spots than this are first grouped by the mask's pixels, so that measuring a placement of a
+# large slide takes no longer than of a small one.
 GATHERED = 20_000
 
-# A rival is better if its likeness is at least LEAST and exceeds that of the placement as it is by
-# GAIN, and the share of spots on tissue grows by GAIN_ON_TISSUE and by FEWEST spots. One that turns
-# and shifts has more ways to fit by chance, and needs GAIN_OF_TWO. Chosen on generated tissue of
-# ten shapes with faint parts, dirt and parts without spots (tests/benchmarks/bench_placement.py):
-# 1 % of the sound slides are flagged (up to half of those whose files hold the whole array), and
-# 0.3 % of the disturbed ones that the tissue can tell are not; real sections gain 0.11 and 0.08 or
-# more when they are put right.
+# A rival is better if its likeness is at least LEAST and exceeds that of the current placement by
+# GAIN, and if the share of spots on tissue grows by GAIN_ON_TISSUE and by FEWEST spots. A rival
+# that rotates and shifts has more ways to fit by chance and needs GAIN_OF_TWO. The values were
+# chosen on generated tissue of ten shapes with faint parts, dirt and parts without spots
+# (tests/benchmarks/bench_placement.py). 1 % of the correct slides are flagged (up to half of those
+# whose files have the whole array). 0.3 % of the wrong slides that the tissue can reveal are not
+# flagged. On real sections, the right correction gains 0.11 (likeness) and 0.08 (share) or more.
 LEAST, GAIN, GAIN_OF_TWO, GAIN_ON_TISSUE, FEWEST = 0.5, 0.08, 0.15, 0.05, 3
-# A rival whose likeness is less than this below the placement's own cannot be excluded.
+# A rival cannot be excluded if its likeness is less than this below that of the current placement.
 ALIKE = 0.05
-# Of rivals this close to the best one, the simplest is believed.
+# Of the rivals whose likeness is this close to the best, the simplest is preferred.
 SIMPLER = 0.03
-# A factor nearer to 1 than the first of these (logarithms) is not a rival; up to the second it
-# needs GAIN_OF_TWO: spots that cover more than the tissue fit better the closer they stand.
+# Logarithms of factors. A factor nearer to 1 than SAME is not a rival. One nearer to 1 than
+# NEAR_ONE needs GAIN_OF_TWO: if spots cover more than the tissue, smaller distances fit better.
 SAME, NEAR_ONE = 0.05, 0.15
 # A shift of fewer pitches than this is not a rival.
 FARTHER = 2.0
-# A contradiction between radius and pitch up to this factor is a matter of the radius alone: 55 um
-# for 65 um, or the 0.67 of an estimate. Images of another resolution differ by more.
+# If radius and pitch contradict each other by up to this factor, only the radius is wrong: 55 um
+# instead of 65 um, or an estimate of 0.67 pitches. Images of another resolution differ by more.
 RESOLUTION = 1.3
-# A rival may leave this share of the spots outside the image.
+# Largest share of the spots that a rival may place outside the image.
 MAX_OUTSIDE = 0.05
 
 
 @dataclass(frozen=True)
 class Placement:
-    """How spots lie on a picture: share of them on tissue, and likeness of the two areas.
+    """The fit of spots and tissue: ``on_tissue``, the share of spots on tissue, and ``likeness``.
 
     Likeness is the correlation, over all pixels, of the area under the spots and the tissue.
     """
@@ -114,7 +115,7 @@ class TissueMap:
         spacing
             Distance of neighbouring spots, pixels of the image.
         weight
-            How many spots each centre stands for; None for one.
+            Number of spots that each centre represents, ``(n,)`` int; None for one each.
         """
         column, row = np.floor(x * self.shrink), np.floor(y * self.shrink)
         height, width = self.mask.shape
@@ -131,7 +132,7 @@ class TissueMap:
     def find_scale(
         self, x: np.ndarray, y: np.ndarray, spacing: float, largest: float
     ) -> float | None:
-        """Find the factor that fits the tissue best, between an eighth of ``largest`` and it.
+        """Find the factor from ``largest / 8`` to ``largest`` that fits the tissue best.
 
         Parameters
         ----------
@@ -145,8 +146,8 @@ class TissueMap:
         Returns
         -------
         float or None
-            None where nothing fits well, or the best is the largest itself: spots on a part of the
-            tissue fit it the better the more of it they cover.
+            None if no factor fits well, or if the best is the largest. That one is not reliable:
+            spots on a part of the tissue fit better the more of it they cover.
         """
 
         def likeness(factor: float) -> float:
@@ -158,7 +159,7 @@ class TissueMap:
         values = np.array([likeness(factor) for factor in fine])
         if values.max() < SPEAKS or fine[np.argmax(values)] > 0.97 * largest:
             return None
-        # The middle of what is nearly as good is steadier than the single best.
+        # The mean of all factors that are nearly as good is more stable than the best one.
         return float(fine[values > values.max() - 0.01].mean())
 
     def find_shift(
@@ -176,8 +177,8 @@ class TissueMap:
         Returns
         -------
         tuple of float, or None
-            Whole pixels of the image to add to x and y; None where the spots are too far apart for
-            the image.
+            Whole pixels of the image to add to x and y; None if the spots cover more than the
+            image.
         """
         if np.ptp(x) >= self.size[0] or np.ptp(y) >= self.size[1]:
             return None
@@ -186,11 +187,12 @@ class TissueMap:
         shape = min(int(row.max()) + 1, height), min(int(column.max()) + 1, width)
         within = (row < shape[0]) & (column < shape[1])
         area = _area(column[within], row[within], shape, spacing * self.shrink)
-        # Correlation over the whole circle; the part taken is that in which nothing wraps around.
+        # A circular correlation, of which only the shifts without wrap-around are used.
         tissue = np.fft.rfft2(self.mask - self.mask.mean())
         both = np.fft.irfft2(tissue * np.fft.rfft2(area, (height, width)).conj(), (height, width))
         fitting = both[: height - shape[0] + 1, : width - shape[1] + 1]
-        # Where many fit equally well, the one in their middle: rounding must not choose.
+        # If several shifts fit equally well, use the one in their middle, so that the choice does
+        # not depend on rounding.
         equal = np.argwhere(fitting > fitting.max() - 1e-6 * max(1.0, area.sum()))
         middle = np.argmin(((equal - equal.mean(axis=0)) ** 2).sum(axis=1))
         top, left = equal[middle].tolist()
@@ -199,7 +201,7 @@ class TissueMap:
 
 @dataclass(frozen=True)
 class Survey:
-    """The placement of a slide as it is, and its rivals, best first."""
+    """The current placement of a slide, its rivals (best first), and the number of spots."""
 
     as_is: Placement
     rivals: tuple[tuple[Correction, Placement], ...]
@@ -209,16 +211,16 @@ class Survey:
 def look(
     image: str | Path, slide: str, size: tuple[int, int], max_pixels: float
 ) -> TissueMap | None:
-    """Decode a reduced copy of an image; None where it cannot tell tissue from background.
+    """Map the tissue on a reduced copy of an image; None if tissue and background look the same.
 
     Parameters
     ----------
     image, slide
-        The image, and the slide's name for messages.
+        Path of the image, and name of the slide for messages.
     size
         Width and height of the image, pixels.
     max_pixels
-        An image that declares more is refused.
+        An image with more pixels is refused.
     """
     from st1k4m.image.decode import thumbnail
     from st1k4m.image.tissue_mask import tissue_mask
@@ -229,7 +231,7 @@ def look(
 
 
 def map_tissue(mask: np.ndarray | None, size: tuple[int, int]) -> TissueMap | None:
-    """Return the map of a tissue mask; None where (nearly) everything or nothing is tissue."""
+    """Return the map of a tissue mask; None if (nearly) everything or nothing is tissue."""
     if mask is None or not 0.005 < mask.mean() < 0.98:
         return None
     return TissueMap(mask, size)
@@ -242,22 +244,22 @@ def survey(
     spacing: float,
     radius_scale: float | None = None,
 ) -> Survey:
-    """Measure the placement of spots as it is, and its rivals.
+    """Measure the current placement of spots and its rivals.
 
-    The rivals are the seven other symmetries of the image, the shift that fits best (of the spots
-    as they are and of each symmetry), and factors: the one that fits best, and the one that the
-    radius asks for. Rivals that leave the image are left out.
+    The rivals are the seven other symmetries of the image; the best shift of the current placement
+    and of each symmetry; and factors: the best one, the largest whole one that keeps the spots
+    inside, and the one that the radius implies. Rivals outside the image are left out.
 
     Parameters
     ----------
     tissue
-        Where the tissue is.
+        Map of the tissue.
     x, y
         Centres, ``(n,)`` float, pixels of the image.
     spacing
         Distance of neighbouring spots, pixels of the image.
     radius_scale
-        The factor that makes the centres fit the radius, where these contradict each other.
+        The factor that makes the centres fit the radius; None if they do not contradict.
     """
     spots = len(x)
     x, y, weight = _gather(tissue, x, y)
@@ -286,7 +288,7 @@ def survey(
 def _gather(
     tissue: TissueMap, x: np.ndarray, y: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Gather many centres in the pixels of the map; returns x, y and how many each stands for."""
+    """Group many centres by the pixels of the map; return x, y and the spots in each group."""
     if len(x) <= GATHERED:
         return x, y, None
     column, row = np.floor(x * tissue.shrink), np.floor(y * tissue.shrink)
@@ -299,7 +301,7 @@ def _gather(
 
 
 def largest_scale(x: np.ndarray, y: np.ndarray, size: tuple[int, int]) -> float | None:
-    """Return the factor below which all spots lie inside the image; None if none does."""
+    """Return the factor below which all spots lie inside the image; None if there is none."""
     if x.min() < 0 or y.min() < 0 or not (x.max() > 0 and y.max() > 0):
         return None
     return float(min(size[0] / x.max(), size[1] / y.max()))
@@ -308,10 +310,10 @@ def largest_scale(x: np.ndarray, y: np.ndarray, size: tuple[int, int]) -> float 
 def _factors(
     tissue: TissueMap, x: np.ndarray, y: np.ndarray, spacing: float, asked: float | None
 ) -> Iterator[Correction]:
-    """Give the factors to compare.
+    """Yield the factors to compare.
 
     These are the one that fits the tissue best, the largest whole one that keeps the spots inside,
-    and the one that the radius asks for.
+    and the one that the radius implies.
     """
     largest = largest_scale(x, y, tissue.size)
     seen = tissue.find_scale(x, y, spacing, largest) if largest else None
@@ -326,17 +328,17 @@ def _factors(
 
 @dataclass(frozen=True)
 class Opinion:
-    """What the tissue says about the placement of a slide.
+    """The result of comparing a slide's placement with its rivals.
 
     Attributes
     ----------
     verdict
-        ``fits``: better than every rival. ``alike``: some rivals fit about as well, so the tissue
-        cannot exclude them. ``misplaced``: a rival fits better. ``unknown``: the tissue says
-        nothing.
+        ``fits``: the placement is better than every rival. ``alike``: some rivals fit about as
+        well, so the tissue cannot exclude them. ``misplaced``: a rival fits better. ``unknown``:
+        the tissue cannot decide.
     rivals
-        With ``alike`` those that cannot be excluded, with ``misplaced`` those that fit better; the
-        one to believe first.
+        For ``alike`` the rivals that cannot be excluded, for ``misplaced`` the rivals that fit
+        better. The preferred one is the first.
     """
 
     verdict: str
@@ -344,7 +346,7 @@ class Opinion:
 
 
 def weigh(seen: Survey) -> Opinion:
-    """Decide whether the placement as it is, or a rival, fits the tissue better."""
+    """Decide whether the current placement or a rival fits the tissue better."""
     as_is = seen.as_is
     if max([as_is.likeness, *(there.likeness for _, there in seen.rivals)]) < SPEAKS:
         return Opinion(codes.UNKNOWN)
@@ -377,31 +379,31 @@ def examine(
     facts: dict,
     slide: str,
 ) -> tuple[dict, dict[str, str]]:
-    """Look at the placement of a slide's spots, for its record.
+    """Examine the placement of a slide's spots, for its record.
 
     Parameters
     ----------
     mask
-        ``(h, w)`` bool, true on tissue, over the whole image; None where the image does not tell.
+        ``(h, w)`` bool, true on tissue, over the whole image; None if the tissue is unknown.
     size
         Width and height of the image, pixels.
     x, y
         Centres of the slide's spots, ``(n,)`` float, pixels of the image.
     facts
-        What `align_spots` found, see `read_spots`.
+        The facts of `align_spots`, see `st1k4m.formats.spots.read_spots`.
     slide
         Name of the slide.
 
     Returns
     -------
     dict
-        ``verdict`` (see `Opinion`), ``on_tissue`` and ``likeness`` of the placement as it is (None
-        where the image does not tell), ``believed`` (the rival that fits better: in words, and the
-        fields of `Correction`; None where there is none), ``alike`` (the rivals that cannot be
+        ``verdict`` (see `Opinion`), ``on_tissue`` and ``likeness`` of the current placement (None
+        if the tissue is unknown), ``believed`` (the rival that fits better: in words, and the
+        fields of `Correction`; None if no rival does), ``alike`` (the rivals that cannot be
         excluded, in words), and ``rivals``: for each its ``correction``, ``on_tissue``,
         ``likeness``, and ``override``, the line of the overrides table that states it.
     dict
-        Flags, with a sentence each. None where the user stated the placement.
+        Flags, with a sentence each. Empty if the user stated the placement.
     """
     tissue = map_tissue(mask, size)
     if tissue is None or not len(x):
@@ -454,14 +456,14 @@ def _numbers(there: Placement) -> dict[str, float]:
 
 
 def _applied(facts: dict) -> Correction:
-    """Return the correction that was applied already."""
+    """Return the correction that `align_spots` applied."""
     given = facts.get("correction") or {}
     names = ("swap", "scale", "flip", "shift_x", "shift_y")
     return Correction(**{name: given[name] for name in names if name in given})
 
 
 def _radius_scale(facts: dict) -> float | None:
-    """Return the factor that makes the centres fit the radius, where the two contradict."""
+    """Return the factor that makes the centres fit the radius; None if they do not contradict."""
     of_file, of_lattice = facts.get("radius_file"), facts.get("radius_lattice")
     if not of_lattice or abs(np.log(of_file / of_lattice)) < np.log(RESOLUTION):
         return None
@@ -475,14 +477,14 @@ def _gain(correction: Correction) -> float:
 
 
 def _parts(correction: Correction) -> tuple[int, int]:
-    """Rank corrections by how many things they change: a shift is less simple than the others."""
+    """Return a rank of simplicity: the number of changes, then whether one of them is a shift."""
     shifted = bool(correction.shift_x or correction.shift_y)
     turned = bool(correction.swap or correction.flip)
     return shifted + turned + (correction.scale != 1), int(shifted)
 
 
 def _area(column: np.ndarray, row: np.ndarray, shape: tuple[int, int], pitch: float) -> np.ndarray:
-    """Return the pixels that spots cover together, with the gaps of single spots closed; bool."""
+    """Return the area under the spots, with the gaps of single spots closed, ``shape`` bool."""
     import cv2
 
     pitch = min(pitch, max(shape))
@@ -497,7 +499,7 @@ def _area(column: np.ndarray, row: np.ndarray, shape: tuple[int, int], pitch: fl
 
 
 def _correlate(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the correlation of two areas (bool) over all pixels, 0 where one is all or nothing."""
+    """Return the correlation of two areas (bool) over all pixels; 0 if one is full or empty."""
     a, b, both = one.mean(), other.mean(), (one & other).mean()
     spread = a * (1 - a) * b * (1 - b)
     return float((both - a * b) / np.sqrt(spread)) if spread else 0.0

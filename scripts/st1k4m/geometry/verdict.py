@@ -1,18 +1,19 @@
-"""Whether coordinates fit their image, and if not, which single correction makes them fit.
+"""Decide whether coordinates fit their image, and which single correction they need if not.
 
 What can be known: the image's size and the array positions in spot ids (or the direction of a
-hexagonal lattice) are free. They show swapped axes, turned and mirrored arrays with ids, and
-coordinates that leave the image. A picture of the image is decoded only where these leave doubt. It
-shows how well the area under the spots and the tissue have the same shape, which tells corrections
-apart unless everything, or nothing, is tissue.
+hexagonal lattice) need no decoding. They reveal swapped axes, rotated and mirrored arrays with ids,
+and coordinates outside the image. A reduced picture of the image is decoded only if these checks
+leave doubt. It shows how similar the area under the spots and the tissue are. This distinguishes
+corrections unless everything, or nothing, is tissue.
 
-What cannot: a lattice without ids looks the same mirrored or turned by half a turn, so only the
-shape of the tissue tells. Spots that cover a small part of the tissue fit it in many places. The
-picture gives a factor to about one per cent, which is too coarse to place spots by; it is applied
-only where it is a simple one (1/n or n), and stated otherwise. A shift is never applied.
+What cannot be known: a lattice without ids looks the same after mirroring or rotation by 180
+degrees, so only the shape of the tissue can decide. Spots that cover a small part of the tissue fit
+it in many places. The picture gives a factor to about one per cent, which is not precise enough to
+place spots. A factor is applied only if it is simple (1/n or n); other factors are listed as
+candidates. A shift is never applied.
 
-The way there: `list_corrections` says what could be right, `_score` gives each one a row of scores,
-and `_choose` is the table that turns rows into an outcome.
+The procedure: `list_corrections` lists the possible corrections, `_score` computes the scores of
+each, and `_choose` decides by a table of conditions.
 """
 
 from dataclasses import dataclass, field, replace
@@ -40,22 +41,24 @@ from st1k4m.geometry.placement import (
     largest_scale,
 )
 
-# A correction is believed from this likeness and share of spots on tissue (right: 0.88 and more)...
+# A correction is clear if likeness and share of spots on tissue have at least these values (right
+# ones have 0.88 or more),
 LIKE, ON_TISSUE = 0.6, 0.8
-# ... if both exceed those without it by this much (real sections, swapped or mirrored: 0.17 and
-# 0.16 or more), and the likeness that of every other correction by this.
+# if both exceed the values without it by MORE_LIKE and MORE_ON_TISSUE (real sections, swapped or
+# mirrored: 0.17 and 0.16 or more), and the likeness exceeds that of other corrections by RIVAL.
 MORE_LIKE, MORE_ON_TISSUE, RIVAL = 0.15, 0.1, 0.1
-# A correction that restores the array's usual direction needs this part of the gains.
+# A correction that restores the array's usual direction needs this fraction of both gains.
 USUAL_PART = 1 / 3
-# A measured factor is applied from this likeness (right: 0.92), unless the radius asks for it too:
-# one of a continuum fits by chance more easily than one of a few choices.
+# A measured factor needs at least this likeness (right ones: 0.92), unless the radius implies it
+# too. A continuous factor fits by chance more easily than one of a few discrete corrections.
 MEASURED = 0.8
-# Factors this close (logarithm) say the same: radii are drawn 0.65 to 0.70 of a pitch.
+# Factors whose logarithms differ by less agree: radii are drawn as 0.65 to 0.70 pitches.
 AGREE = 0.15
-# Longest sides of the reduced pictures that Space Ranger makes, pixels: coordinates in one of these
-# are the most frequent reason of a factor. A simple factor this near to theirs is not certain.
+# Longest sides of the reduced pictures that Space Ranger makes, pixels. Coordinates in pixels of
+# such a picture are the most frequent reason for a factor. A simple factor within SIMPLE of the
+# factor of such a picture is not certain.
 REDUCED = (2000, 600)
-# The three ways to turn a rectangle without mirroring it, and the four that exchange its axes.
+# The three rotations of a rectangle, and the four symmetries that exchange its axes.
 TURNS = (HALF_TURN, Correction(swap=True, flip="x"), Correction(swap=True, flip="y"))
 QUARTERS = tuple(correction for correction in SYMMETRIES if correction.swap)
 
@@ -64,22 +67,22 @@ _TWO_CLUES = "it brings the spots into place, and the array's direction or the r
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is made of the coordinates.
+    """The decision about the coordinates.
 
     Attributes
     ----------
     correction, why
-        What to apply, None for nothing, and the reason.
+        The correction to apply, None for none, and the reason.
     candidates
-        Corrections worth a thought, each with what speaks for it.
+        Possible corrections, each with the evidence for it.
     looked
         Why the image was decoded; empty if it was not.
     on_tissue
-        Share of the spots on tissue as they come; None if unknown.
+        Share of the uncorrected spots on tissue; None if unknown.
     shown_by_tissue
-        Whether the shape of the tissue excludes that the array is mirrored or turned.
+        Whether the shape of the tissue excludes that the array is mirrored or rotated.
     flags
-        Code of what remains in doubt, and a sentence where there is more to say.
+        Codes of remaining doubts, each with a sentence or an empty text.
     """
 
     correction: Correction | None = None
@@ -93,21 +96,21 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Score:
-    """What speaks for one correction.
+    """The evidence for one correction.
 
     Attributes
     ----------
     correction
         The correction.
     there
-        The placement after it; None where the image says nothing.
+        The placement after it; None if the image cannot decide.
     usual
-        Whether it gives the array its usual direction. Centres alone show only along which axis the
-        array lies, so that all four that exchange the axes do.
+        Whether it gives the array its usual direction. Centres alone show only the axis of the
+        array; then this is true for all four corrections that exchange the axes.
     by_radius
-        Whether it is the simple factor that the radius asks for.
+        Whether it is the simple factor that the radius implies.
     exact
-        Whether it can be applied as it stands: a simple factor or none, and no shift.
+        Whether it is precise enough to be applied: no factor or a simple one, and no shift.
     """
 
     correction: Correction
@@ -122,7 +125,7 @@ class Score:
         return self.there.likeness if self.there else 0.0
 
     def reason(self) -> str:
-        """Say what speaks for the correction."""
+        """Return the evidence for the correction as a text."""
         if self.there is None:
             return "all spots would lie in the image"
         text = f"{self.there.on_tissue:.0%} of the spots would lie on tissue"
@@ -153,20 +156,19 @@ def judge(
     size
         Width and height of the image, pixels.
     clues
-        What is known without the image.
+        What is known without decoding the image.
     tissue
-        Where the tissue is; None where the image does not tell, or was not decoded.
+        Map of the tissue; None if it is unknown or the image was not decoded.
     looked
         Why the image was decoded; empty if it was not.
     max_outside
-        Share of centres outside the image that is tolerated.
+        Largest share of the centres that may lie outside the image.
 
     Returns
     -------
     Verdict
-        Its correction is beyond doubt: it is the only one after which the spots are inside and fit
-        the tissue, clearly better than without it; or, where the picture says nothing, two clues
-        agree on it.
+        Its correction, if any, is certain: either it alone brings the spots inside and makes them
+        fit the tissue clearly better than without it; or two clues agree on it.
     """
     if not looked:
         return Verdict()
@@ -199,7 +201,7 @@ def list_corrections(
     tissue: TissueMap | None,
     before: Placement | None,
 ) -> list[Correction]:
-    """List the corrections that the clues leave open."""
+    """List the corrections that the clues do not exclude."""
     if clues.rotated:
         found = list(TURNS)
     elif clues.mirrored is False:
@@ -223,7 +225,7 @@ def list_corrections(
 def _scales(
     x: np.ndarray, y: np.ndarray, size: tuple[int, int], clues: Clues, tissue: TissueMap | None
 ) -> list[Correction]:
-    """List the factors that picture and radius suggest, as simple ones where that is certain."""
+    """List the factors that picture and radius suggest, rounded to simple ones if close to them."""
     largest = largest_scale(x, y, size)
     if not largest:
         return []
@@ -232,8 +234,8 @@ def _scales(
     if seen and abs(np.log(seen)) < 0.1:  # it changes nothing
         seen = None
     if seen and asked and abs(np.log(asked / seen)) < AGREE:
-        # Both estimates agree and the radius is more precise. If it gives no simple factor, both
-        # stay.
+        # Both estimates agree and the radius is more precise. If it gives no simple factor, keep
+        # both.
         factors = [simple_factor(asked)] if simple_factor(asked) else [seen, asked]
     else:
         factors = [simple_factor(factor) or factor for factor in (seen, asked) if factor]
@@ -246,7 +248,7 @@ def _scales(
 def _shifts(
     x: np.ndarray, y: np.ndarray, size: tuple[int, int], clues: Clues, tissue: TissueMap | None
 ) -> list[Correction]:
-    """List the shift that fits the tissue best, or the least one that brings all spots inside."""
+    """List the shift that fits the tissue best, or the smallest that brings all spots inside."""
     found = None
     if tissue:
         found = tissue.find_shift(x, y, clues.spacing)
@@ -266,7 +268,7 @@ def _largest(
     verdict: Verdict,
     corrections: list[Correction],
 ) -> list[tuple[Correction, str]]:
-    """Give the largest factor that keeps the spots inside, where a factor is all that is left."""
+    """Return the largest factor that keeps the spots inside, if no other factor was found."""
     lost = clues.leaves or (clues.in_corner and (verdict.on_tissue or 0.0) < OFF_TISSUE)
     largest = largest_scale(x, y, size)
     if not lost or clues.mirrored or not largest or any(c.scale != 1 for c in corrections):
@@ -283,7 +285,7 @@ def _score(
     clues: Clues,
     tissue: TissueMap | None,
 ) -> Score:
-    """Measure a correction."""
+    """Compute the scores of a correction."""
     there = None
     if tissue:
         spacing = clues.spacing * correction.scale
@@ -303,7 +305,7 @@ def _score(
 
 
 def _near_reduced(factor: float, longest: int) -> bool:
-    """Tell whether a factor could as well be that of a reduced picture, and is not equal to it."""
+    """Return whether a factor is close to that of a reduced picture, but not equal to it."""
     misfits = [abs(factor * side / longest - 1) for side in REDUCED]
     return any(1e-6 < misfit <= SIMPLE for misfit in misfits)
 
@@ -313,7 +315,7 @@ def _shifts_by(correction: Correction) -> bool:
 
 
 def _choose(before: Placement, scores: list[Score], clues: Clues) -> Verdict:
-    """Decide by the picture, which tells tissue from background; the first row that holds decides.
+    """Decide by the picture; the first row of the table that applies decides.
 
     ====================================================================  =========================
     the best correction is clear, and exact; a measured factor fits well  apply it
@@ -353,7 +355,7 @@ def _choose(before: Placement, scores: list[Score], clues: Clues) -> Verdict:
 
 
 def _choose_blind(scores: list[Score], clues: Clues) -> Verdict:
-    """Decide without a picture: only where spots leave the image, and a second clue agrees."""
+    """Decide without a picture; correct only if spots lie outside and a second clue agrees."""
     kept = Verdict(
         candidates=tuple(
             (score.correction, score.reason())
@@ -370,9 +372,9 @@ def _choose_blind(scores: list[Score], clues: Clues) -> Verdict:
 
 
 def _best(ranked: list[Score]) -> Score | None:
-    """Return the correction to believe first, of those ranked by likeness.
+    """Return the best of the corrections, which are ranked by likeness.
 
-    Where the tissue looks much the same turned or mirrored, the array's usual direction decides.
+    If the tissue looks similar after rotation or mirroring, the array's usual direction decides.
     """
     usual = next((score for score in ranked if score.usual), None)
     if usual and usual.likeness > ranked[0].likeness - RIVAL:
@@ -381,10 +383,10 @@ def _best(ranked: list[Score]) -> Score | None:
 
 
 def _is_clear(best: Score, before: Placement, ranked: list[Score]) -> bool:
-    """Tell whether one correction alone makes the spots fit the tissue.
+    """Return whether only this correction makes the spots fit the tissue.
 
-    A correction that restores the array's usual direction needs a third of the improvement, and to
-    beat only others that restore it too.
+    A correction that restores the array's usual direction needs a third of the improvement. It must
+    be better only than others that also restore this direction.
     """
     part = USUAL_PART if best.usual else 1.0
     rivals = [s.likeness for s in ranked if s is not best and (s.usual or not best.usual)]
@@ -396,10 +398,10 @@ def _is_clear(best: Score, before: Placement, ranked: list[Score]) -> bool:
 
 
 def _agreed(scores: list[Score], clues: Clues) -> tuple[Score | None, dict[str, str]]:
-    """Return the correction that a clue other than the image's size asks for, if it is just one.
+    """Return the correction that direction or radius implies, if there is exactly one.
 
-    Of those that exchange the axes it is the plain exchange, by far the most frequent mistake, with
-    a flag where the tissue does not exclude the others.
+    Of those that exchange the axes, it is the one without a flip, by far the most frequent mistake.
+    It has a flag if the tissue does not exclude the others.
     """
     asked = [score for score in scores if score.usual or score.by_radius]
     if len(asked) == 1:
@@ -420,7 +422,7 @@ def _agreed(scores: list[Score], clues: Clues) -> tuple[Score | None, dict[str, 
 def _find_orientation(
     before: Placement, ranked: list[Score], clues: Clues
 ) -> tuple[bool, dict[str, str]]:
-    """Say whether the tissue excludes other orientations, and flag what is in doubt."""
+    """Return whether the tissue excludes other orientations, and flags for doubts."""
     turns = [score for score in ranked if score.correction in SYMMETRIES]
     shown = bool(turns) and turns[0].likeness < before.likeness - RIVAL
     if (clues.mirrored or clues.turned or clues.rotated) and not shown:
@@ -432,7 +434,7 @@ def _find_orientation(
 
 
 def _unusual(clues: Clues) -> str:
-    """Say what is unusual about the direction of the array."""
+    """Return a sentence about the unusual direction of the array."""
     if clues.mirrored:
         what = "the positions in the spot ids run the other way round than in other slides"
     elif clues.rotated:

@@ -1,4 +1,4 @@
-"""The pathologists' labels of a slide's spots."""
+"""Read the pathologists' labels of a slide's spots."""
 
 import csv
 import io
@@ -10,16 +10,16 @@ from st1k4m.run.text import one_line
 
 LABEL = "V2"
 SPOT = "V1"
-#: What the dataset writes where it has no label; compared without case.
+#: Values that the dataset writes for spots without a label; case is ignored.
 NO_LABEL = {"", "na", "undetermined", "exclude"}
 
 
 def read_annotation(path: str | Path) -> dict[str, str]:
     """Read an annotation file: the label of each spot that has one.
 
-    Fields are separated by tabs or commas, as the header shows. The label is in the column ``V2``,
-    the spot in ``V1`` or else in the first one. Rows may have one field more than the header, as R
-    writes row names.
+    Fields are separated by tabs if the header row has one, else by commas. The label is in column
+    ``V2``. The spot is in column ``V1``, or in the first one if there is no ``V1``. Rows may have
+    one field more than the header, because R writes row names so.
 
     Parameters
     ----------
@@ -29,18 +29,18 @@ def read_annotation(path: str | Path) -> dict[str, str]:
     Returns
     -------
     dict
-        Label by full spot id, ``<slide>_<barcode>``, whether the file states it or the barcode
-        alone. `NO_LABEL` spots are left out.
+        Label by full spot id, ``<slide>_<barcode>``; the file may state the barcode alone. Spots
+        with a label in `NO_LABEL` are left out.
 
     Raises
     ------
     SlideError
-        The file is empty or no text, lacks the column, or a line has another number of fields or
-        gives a spot a second, different label. The line is named.
+        The file is empty, is not UTF-8 text or CSV, or lacks the column; a line has another number
+        of fields, or a second, different label of a spot. The message names the line.
     """
     path = Path(path)
     slide = slide_of(path, "annotation")
-    hint = f"fix {path}, or remove it (with refresh=true): annotations are optional"
+    hint = f"fix {path}, or delete it and run with refresh=true: annotations are optional"
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""Join a slide's expression, spots and tiles to one AnnData; account for every spot; the record."""
+"""Join a slide's expression, spots and tiles to one AnnData; write its ledger and record."""
 
 import contextlib
 import logging
@@ -46,28 +46,29 @@ def build_anndata(
     Parameters
     ----------
     expression
-        What ``count_expression`` wrote.
+        The expression file that ``count_expression`` wrote.
     spots
-        What ``align_spots`` wrote.
+        The spots file that ``align_spots`` wrote.
     tiles
         The tile store that ``cut_tiles`` wrote.
     anndata, ledger, record
-        Where to write.
+        The files to write.
     slide
         Name of the slide.
     study
-        What the catalogue says of it: technology, species, tissue, study, checksums of the files.
+        Data of the catalogue about the slide: technology, species, tissue, study, checksums of the
+        files.
     parameters
         The options of each step, for the record.
     annotation
-        The pathologist's labels, where the dataset has them.
+        File of the pathologist's labels; None if the dataset has none.
     made
-        By step, this one among them: what its product was made from. The record states all of it.
+        By step, including this one: what its product was made from. The record states all of it.
 
     Raises
     ------
     SlideError
-        The annotation cannot be read, or no spot with counts has a place in the image.
+        The annotation cannot be read, or no spot with counts is left.
     """
     table, geometry_facts = read_spots(spots)
     tile_store = read_store_facts(tiles)
@@ -103,12 +104,12 @@ def _read_labels(annotation: str | Path | None) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _expression_of_kept(
-    expression: str | Path, names: list[str], account: Ledger, beside: Path
+    expression: str | Path, names: list[str], account: Ledger, target: Path
 ) -> Iterator[Path]:
-    """Give the expression of exactly the spots that the ledger keeps.
+    """Yield the expression file of exactly the spots that the ledger keeps.
 
-    Usually that is the file as it is. Where spots have no place in the image, the rest is
-    normalised without them, so that X, medians and variable genes are those of the AnnData's spots.
+    Usually this is the file itself. If spots have no place in the image, the others are normalised
+    again without them. X, medians and variable genes are then those of the AnnData's spots.
     """
     kept = set(account.kept)
     keep = np.array([spot in kept for spot in names], bool)
@@ -118,7 +119,7 @@ def _expression_of_kept(
     from st1k4m.expression.count_expression import subset_expression
 
     log.info("normalising again without %d spots that have no place in the image", (~keep).sum())
-    subset = beside.with_name(beside.name.removesuffix(".tmp") + ".subset.tmp")
+    subset = target.with_name(target.name.removesuffix(".tmp") + ".subset.tmp")
     try:
         subset_expression(expression, keep, subset)
         yield subset
@@ -136,7 +137,7 @@ def _write_anndata(
     labels: dict[str, str],
     record: Record,
 ) -> None:
-    """Write the AnnData: the expression file as it is stored, and what is joined to it."""
+    """Write the AnnData: a copy of the expression file, with spots, tiles and record added."""
     shutil.copyfile(expression, path)
     spots = read_spot_names(path)
     place = {spot: row for row, spot in enumerate(account.spot)}
@@ -148,7 +149,7 @@ def _write_anndata(
         tile=account.tile[rows],
         tile_inside=tiles.inside,
         tissue_share=tiles.tissue,
-        # NaN where the picture cannot tell: then nothing speaks against the spot
+        # the tissue share is NaN if tissue is unknown; the spot then counts as in tissue
         in_tissue=~(tiles.tissue < record.parameters["tiles"]["tissue_threshold"]),
     )
     scales = {
@@ -168,7 +169,7 @@ def _write_anndata(
 
 
 def _storable(value):
-    """Prepare the record for HDF5, which knows no None: what is not known is left out."""
+    """Prepare the record for HDF5, which has no None: leave out unknown values."""
     if isinstance(value, dict):
         return {key: _storable(item) for key, item in value.items() if item is not None}
     if isinstance(value, list):

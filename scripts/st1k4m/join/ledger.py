@@ -1,4 +1,4 @@
-"""The ledger: every spot of a slide and what became of it."""
+"""Make the ledger: every spot of a slide, and whether and why it was dropped."""
 
 import math
 from collections import Counter
@@ -19,7 +19,7 @@ def make_ledger(
     spots: SpotTable,
     dropped_by_tiles: dict[str, str],
 ) -> Ledger:
-    """Account for every spot of the count file and of the coordinate file, once.
+    """List every spot of the count file and of the coordinate file once, with its status.
 
     Parameters
     ----------
@@ -28,21 +28,21 @@ def make_ledger(
     in_expression
         Ids that ``count_expression`` kept, in the order of the AnnData.
     dropped_by_expression
-        The count file's other ids, each with its reason.
+        The other ids of the count file, each with its reason.
     spots
         The table of ``align_spots``.
     dropped_by_tiles
-        Ids that ``cut_tiles`` left out, each with its reason.
+        Ids that ``cut_tiles`` dropped, each with its reason.
 
     Returns
     -------
     Ledger
-        The coordinate file's spots in its order, then those that only have counts; reasons are
-        of `codes.REASONS`.
+        The spots of the coordinate file in its order, then the spots that have only counts.
+        Reasons are keys of `st1k4m.codes.REASONS`.
     """
     counted = {*in_expression, *dropped_by_expression}
     reasons = dict.fromkeys(spots.spot, codes.NO_COUNTS)
-    if spots.selected is not None:  # a slide of one's own states which spots are in tissue
+    if spots.selected is not None:  # files of the user's own slides state the spots in tissue
         reasons |= dict.fromkeys(compress(spots.spot, ~spots.selected), codes.NOT_IN_TISSUE)
     reasons |= dropped_by_expression
     reasons |= dict.fromkeys(in_expression, "")
@@ -75,13 +75,13 @@ def make_ledger(
 
 
 def refuse_empty(slide: str, in_expression: list[str], account: Ledger) -> None:
-    """Refuse a slide that has spots with counts, and none of them in the image."""
+    """Raise if a slide has spots with counts, but none of them is kept."""
     reasons = Counter(account.reason)
     if in_expression and not reasons[""]:
-        told = ", ".join(f"{why} {reasons[why]:,}" for why in codes.REASONS if reasons[why])
+        listed = ", ".join(f"{why} {reasons[why]:,}" for why in codes.REASONS if reasons[why])
         raise SlideError(
             slide,
-            f"none of the {len(in_expression):,} spots with counts is left ({told})",
+            f"none of the {len(in_expression):,} spots with counts is left ({listed})",
             "check the coordinate file, or loosen tiles.edge, tiles.extent or "
             "tiles.drop_off_tissue",
         )

@@ -1,4 +1,4 @@
-"""The record: what is known of a slide."""
+"""Make the record of a slide from the facts of its steps."""
 
 import importlib.metadata
 import logging
@@ -29,7 +29,7 @@ PACKAGES = (
     "scipy",
     "tifffile",
 )
-"""Whose versions the record states: those that make numbers or pixels."""
+"""Packages whose versions the record states, because they compute numbers or pixels."""
 
 
 def make_record(
@@ -43,7 +43,7 @@ def make_record(
     labels: dict[str, str],
     made: Mapping[str, Made] | None = None,
 ) -> Record:
-    """Gather what is known of the slide: plain values only, nothing that differs between runs."""
+    """Make the record of a slide: plain values only, and nothing that differs between runs."""
     facts = (to_plain(expression), to_plain(geometry), to_plain(tiles.facts))
     annotation = count_labels(account, labels)
     unmatched = find_unmatched(labels, annotation)
@@ -87,7 +87,7 @@ def count_labels(account: Ledger, labels: dict[str, str]) -> dict[str, int]:
 
 
 def find_unmatched(labels: dict[str, str], annotation: dict[str, int]) -> list[str]:
-    """Say in a sentence how many labels are of no spot in the AnnData, if any is."""
+    """Return a sentence with the number of labels without a spot in the AnnData, if any."""
     unmatched = len(labels) - sum(annotation.values())
     if not unmatched:
         return []
@@ -99,7 +99,7 @@ def _without(facts: dict, *keys: str) -> dict:
 
 
 def to_plain(value):
-    """Turn numpy's values into Python's, so that they are the same in JSON and in HDF5."""
+    """Convert numpy values to Python values, so that they are the same in JSON and in HDF5."""
     if isinstance(value, dict):
         return {str(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):

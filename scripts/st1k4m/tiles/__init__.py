@@ -1,4 +1,4 @@
-def __getattr__(name):  # st1k4m.tiles.TileStore is an old place that programs still import from
+def __getattr__(name):  # programs still import TileStore from here, its former module
     if name == "TileStore":
         from st1k4m.formats.tile_store import TileStore
 

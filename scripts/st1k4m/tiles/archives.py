@@ -1,4 +1,4 @@
-"""Tiles as files in one tar per slide: WebDataset samples, or the authors' PNG per spot."""
+"""Write tiles as files in one tar per slide: WebDataset samples, or one PNG per spot."""
 
 import io
 import itertools
@@ -16,19 +16,19 @@ import numpy as np
 from st1k4m.errors import SlideError
 
 Sample = tuple[str, np.ndarray, dict]
-"""A spot's id, its tile, and what is known of it."""
+"""A spot's id, its tile, (h, w, 3) uint8 RGB, and its description for the JSON file."""
 
 _UNSAFE = re.compile(r"[/\\\x00-\x1f\x7f]|^\.")
-_AHEAD = 32  # samples that each thread may encode ahead of the writing
+_AHEAD = 32  # samples per thread in one batch
 
 
 def check_names(slide: str, spots: Iterable[str]) -> None:
-    """Refuse ids that would not be plain file names.
+    """Raise if an id is not a valid file name.
 
     Raises
     ------
     SlideError
-        An id holds a slash, a backslash or a control character, or begins with a dot.
+        An id has a slash, a backslash or a control character, or begins with a dot.
     """
     for spot in spots:
         if _UNSAFE.search(spot):
@@ -40,19 +40,19 @@ def check_names(slide: str, spots: Iterable[str]) -> None:
 
 
 def write_tiles(path: str | Path, layout: str, samples: Iterable[Sample], threads: int) -> None:
-    """Write a tar whose bytes depend on the samples alone: no owner, no time, in their order.
+    """Write a tar whose bytes depend only on the samples and their order: no owner, no time.
 
     Parameters
     ----------
     path
-        Where to write.
+        The tar to write.
     layout
         ``png``: ``<spot>.png``. ``webdataset``: ``<spot>.png`` and ``<spot>.json``; a WebDataset
         key ends at the first dot of a file's name, so a dot in the id is written ``%2E``.
     samples
-        In the order wanted.
+        Samples in the order of the tar.
     threads
-        How many encode side by side.
+        Number of threads that encode.
     """
     files = {"png": _png_files, "webdataset": _webdataset_files}[layout]
     samples = iter(samples)

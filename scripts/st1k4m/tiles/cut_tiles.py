@@ -1,8 +1,9 @@
 """Cut every spot's tile out of the slide image in one pass.
 
-The image streams through a window of rows just tall enough for one square. A square is cut when its
-last row is in, and written at once to its place: rows of the store follow the AnnData, squares come
-in the order of the image. The pictures of the AnnData come out of the same pass.
+The image streams through a window of rows that is just tall enough for one square. A square is cut
+when its last row has been read, and written at once to its row of the store. Rows of the store are
+in the order of the AnnData, squares are cut in the order of the image. The same pass makes the
+pictures of the AnnData.
 """
 
 import logging
@@ -47,30 +48,30 @@ def cut_tiles(
     Parameters
     ----------
     image
-        PNG, JPEG or TIFF, whatever its name.
+        Path of a PNG, JPEG or TIFF image; the format is read from the content, not the name.
     spots
-        What ``align_spots`` wrote.
+        The spots file that ``align_spots`` wrote.
     kept
-        Ids of the AnnData's spots, in its order. Those outside the image are not cut.
+        Ids of the AnnData's spots, in its order. Spots outside the image get no tile.
     out
-        The tile store, HDF5.
+        The tile store to write, HDF5.
     slide
         Name of the slide.
     options
         The arguments of `TileOptions`.
     threads
-        Cores to use.
+        Number of threads.
     made
-        What the store is made from; it carries that.
+        What the store is made from; stored in it.
 
     Raises
     ------
     SlideError
-        The image is broken, truncated or too large; the slide has no micrometres per pixel, or is
-        too coarse, for the extent and size asked.
+        The image is broken, truncated or too large; or the slide has no micrometres per pixel, or
+        is too coarse, for the requested extent and size.
     """
     chosen = TileOptions.of_section(options)
-    cv2.setNumThreads(1)  # a tile is too small to share; cutting runs beside decoding instead
+    cv2.setNumThreads(1)  # a tile is too small for threads; cutting and decoding overlap
     header = decode.read_header(image, slide=slide, max_pixels=chosen.max_pixels)
     extent = (header.width, header.height)
     table, facts = read_spots(spots)
@@ -106,7 +107,7 @@ def cut_tiles(
 
 
 class _WriteBehind:
-    """Write tiles; with a second thread, write one batch while the next is cut."""
+    """Writes tiles; with several threads, it writes a batch while the next one is cut."""
 
     def __init__(self, writer: TileWriter, threads: int) -> None:
         self._writer = writer
@@ -137,7 +138,7 @@ class _WriteBehind:
 def _stream(
     bands: decode.Bands, squares: Squares, options: TileOptions, writer: TileWriter, threads: int
 ) -> dict[str, np.ndarray]:
-    """Pass the image once: write the tiles, and return the pictures."""
+    """Read the image once: write the tiles, and return the pictures."""
     header = bands.header
     shrinker = Shrinker(header.width, header.height, HIRES)
     window = Window(squares, header.width, header.height, options.fill)
@@ -154,7 +155,7 @@ def _stream(
 
 
 def _centres(table: SpotTable, kept: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return x and y of the kept spots that have them; of those in tissue where a file says so."""
+    """Return x and y of the kept spots; only of those in tissue if the spots file states this."""
     wanted = set(kept)
     rows = np.array([spot in wanted for spot in table.spot], bool)
     if table.selected is not None and (rows & table.selected).any():
@@ -170,7 +171,7 @@ def _facts(
     pixels: bool,
     flags: dict[str, str],
 ) -> dict:
-    """Return what the record says of this step."""
+    """Return the facts of this step for the record."""
     notes = {code: f"{codes.FLAGS[code]}: {sentence}" for code, sentence in flags.items()}
     if header.whole:
         notes[codes.DECODED_WHOLE] = f"{header.whole}, so memory grows with it"

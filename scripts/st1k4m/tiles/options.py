@@ -21,30 +21,32 @@ class TileOptions:
     Attributes
     ----------
     extent
-        What a tile shows: ``spot``, the square around it, or micrometres, such as ``112um``.
+        Area of a tile: ``spot`` for the square around the spot, or its side in micrometres, such
+        as ``112um``.
     size
-        Pixels of a tile's side; ``native`` for those of the image.
+        Side of a tile in pixels; ``native`` for the pixels of the image.
     edge
-        A square that leaves the image is padded (``pad``), or its spot dropped (``drop``).
+        ``pad``: a square that is partly outside the image is padded. ``drop``: its spot is dropped.
     fill
-        RGB colour beyond the image, 0 to 255.
+        RGB colour outside the image, 0 to 255.
     upsample
-        A slide too coarse for extent and size fails (``refuse``) or has a ``flag``.
+        Handling of slides that are too coarse for extent and size: they fail (``refuse``) or are
+        flagged (``flag``).
     compression
-        Of the tiles, one of `COMPRESSIONS`.
+        Compression of the tiles, one of `COMPRESSIONS`.
     tissue_threshold
-        Share of tissue in the square from which a spot is in tissue.
+        Smallest share of tissue in the square of a spot that is in tissue.
     drop_off_tissue
-        Whether the spots below it are dropped.
+        Whether spots below ``tissue_threshold`` are dropped.
     max_pixels
-        An image that declares more is refused.
+        An image with more pixels is refused.
     pixels
-        Whether the store holds the tiles, or only their places.
+        Whether the store has the tiles, or only their places.
 
     Raises
     ------
     ValueError
-        A value that the option cannot have.
+        An option has an invalid value.
     """
 
     extent: str = "spot"
@@ -60,9 +62,9 @@ class TileOptions:
 
     @classmethod
     def of_section(cls, section: Mapping[str, Any]) -> "TileOptions":
-        """Return the options in a section of the configuration.
+        """Read the options from a section of the configuration.
 
-        Of its ``format`` only ``none`` concerns the store: then that has no pixels.
+        If its ``format`` is ``none``, the store has no pixels; other formats do not change it.
         """
         values = dict(section)
         if "format" in values:
@@ -77,7 +79,7 @@ class TileOptions:
 
     def __post_init__(self) -> None:
         if self.extent != "spot" and self.micrometres is None:
-            raise ValueError(f"extent is {self.extent!r}, expected spot or micrometres as 112um")
+            raise ValueError(f"extent is {self.extent!r}, expected spot or micrometres, e.g. 112um")
         if self.size != "native" and (isinstance(self.size, str) or self.size < 1):
             raise ValueError(f"size is {self.size!r}, expected native or pixels, at least 1")
         for name, known in (

@@ -1,4 +1,4 @@
-"""The tiles of a slide as files in one tar, from its finished tile store."""
+"""Write the tiles of a slide as files in one tar, from its finished tile store."""
 
 import math
 from collections.abc import Iterator
@@ -22,13 +22,13 @@ def pack_tiles(
     tiles
         The tile store.
     out
-        Where to write the tar.
+        The tar to write.
     slide
         Name of the slide.
     layout
-        ``webdataset``: a PNG and a JSON a tile; ``png``: PNG files alone.
+        ``webdataset``: one PNG and one JSON file per tile; ``png``: one PNG file per tile.
     threads
-        Cores that encode.
+        Number of threads that encode.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def pack_tiles(
 
 
 def _samples(store: TileStore) -> Iterator[tuple[str, np.ndarray, dict]]:
-    """Give id, tile and description of every tile; what is not known is null."""
+    """Yield id, tile and description of every tile; unknown values are null."""
     places, tissue = read_places(store.path), read_tissue(store.path)
     common = {name: _plain(value) for name, value in places.attributes.items()}
     for row, (spot, (left, top)) in enumerate(zip(store.barcodes, store.coords, strict=True)):
@@ -60,5 +60,5 @@ def _samples(store: TileStore) -> Iterator[tuple[str, np.ndarray, dict]]:
 
 
 def _plain(value: str | float) -> str | float | None:
-    """Return a value as JSON has it; NaN stands for what is not known."""
+    """Return a value for JSON: None instead of NaN, which means unknown."""
     return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,4 +1,4 @@
-"""Place every spot's square on the image, and cut the squares from rows as they come."""
+"""Place every spot's square on the image, and measure the tissue in it."""
 
 from dataclasses import dataclass
 
@@ -18,15 +18,15 @@ class Squares:
     Attributes
     ----------
     spots
-        Ids, an object array.
+        Ids, (n,) object.
     left, top
-        Corner in the image, int64; negative where the square begins outside it.
+        Corner in the image, (n,) int64; negative if the square begins outside the image.
     side
-        Pixels of the image.
+        Side of a square, pixels of the image.
     size
-        Pixels of the tile.
+        Side of a tile, pixels.
     inside
-        Share of each square that lies in the image, float32.
+        Share of each square that lies in the image, (n,) float32.
     """
 
     spots: np.ndarray
@@ -40,7 +40,7 @@ class Squares:
         return len(self.spots)
 
     def select(self, keep: np.ndarray) -> "Squares":
-        """Return the squares that the mask ``keep`` leaves."""
+        """Return the squares that the mask ``keep``, (n,) bool, selects."""
         parts = (self.spots[keep], self.left[keep], self.top[keep])
         return Squares(*parts, self.side, self.size, self.inside[keep])
 
@@ -54,36 +54,37 @@ def place_squares(
     height: int,
     options: TileOptions,
 ) -> tuple[Squares, dict[str, str]]:
-    """Lay out the squares of the kept spots.
+    """Place the squares of the kept spots.
 
-    The corner is where the authors' crop begins, ``round(x - r)`` and ``round(y - r)``, half to
-    even; the side is ``max(1, round(2 r))``, with one r for the slide.
+    The corner is that of the dataset authors' crop: ``round(x - r)`` and ``round(y - r)``, half to
+    even. The side is ``max(1, round(2 r))``, with one r for the slide.
 
     Parameters
     ----------
     slide
         Name of the slide.
     table, facts
-        What ``align_spots`` found: the spots; the ``radius`` in pixels; ``um_per_px``, or None.
+        Results of ``align_spots``: the spots; the ``radius`` in pixels; ``um_per_px``, or None.
     kept
-        Ids, in the order of the store. Those outside the image get no square.
+        Ids in the order of the store. Spots outside the image get no square.
     width, height
-        Of the image.
+        Size of the image, pixels.
     options
-        Those of the step.
+        Options of the step.
 
     Returns
     -------
     squares
-        In the order of ``kept``.
+        The squares in the order of ``kept``.
     dropped
-        Why spots inside the image have none.
+        For spots inside the image without a square: the reason by id.
 
     Raises
     ------
     SlideError
-        No micrometres per pixel, though the extent is in micrometres; tiles would be enlarged, and
-        that is refused; the square is far larger than the image.
+        The extent is in micrometres, but micrometres per pixel are unknown; tiles would be
+        enlarged, and ``upsample`` is ``refuse``; the square is far larger than the image; or a
+        kept spot has no coordinates.
     """
     radius = _radius(slide, facts, options)
     side = max(1, round(2 * radius))
@@ -143,14 +144,16 @@ def tissue_share(mask: np.ndarray | None, squares: Squares, width: int, height: 
     Parameters
     ----------
     mask
-        ``(h, w)`` bool over the whole image, shrunk; None if nothing is known.
+        ``(h, w)`` bool on a reduced copy of the whole image; None if the tissue is unknown.
     squares
-        On the image of ``width`` by ``height`` pixels.
+        Squares on the image of ``width`` by ``height`` pixels.
+    width, height
+        Size of the image, pixels.
 
     Returns
     -------
     numpy.ndarray
-        ``(n,)`` float32, in [0, 1]; what lies beyond the image is no tissue. NaN without a mask.
+        ``(n,)`` float32, in [0, 1]; pixels outside the image are not tissue. NaN without a mask.
     """
     if mask is None:
         return np.full(len(squares), np.nan, np.float32)
@@ -158,7 +161,7 @@ def tissue_share(mask: np.ndarray | None, squares: Squares, width: int, height: 
     total = cv2.integral(mask.astype(np.uint8), sdepth=cv2.CV_64F)
 
     def above_and_left(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Tissue above and left of points of the image, between the mask's pixels too."""
+        """Return the tissue above and left of points of the image, interpolated in the mask."""
         x, y = (x * (w / width)).clip(0, w), (y * (h / height)).clip(0, h)
         i, j = np.minimum(y.astype(int), h - 1), np.minimum(x.astype(int), w - 1)
         y, x = y - i, x - j

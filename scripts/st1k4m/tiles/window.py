@@ -18,24 +18,24 @@ class Window:
     Parameters
     ----------
     squares
-        What to cut.
+        The squares to cut.
     width, height
-        Of the image.
+        Size of the image, pixels.
     fill
-        Red, green and blue beyond the image.
+        RGB colour outside the image, 0 to 255.
     """
 
     def __init__(self, squares: Squares, width: int, height: int, fill: Sequence[int]) -> None:
         self._squares = squares
         self._order = np.argsort(squares.top, kind="stable")
         self._bottom = np.minimum(squares.top[self._order] + squares.side, height)
-        self._cut = 0  # how many, in that order
+        self._cut = 0  # number of squares cut so far, in that order
         self._rows = np.empty((0, width, 3), np.uint8)
         self._first = self._end = 0  # the image rows held
         self._fill = np.array(fill, np.uint8)
 
     def feed(self, band: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Add rows of the image; give the squares they complete.
+        """Add rows of the image, (h, width, 3) uint8; yield the squares that they complete.
 
         Yields
         ------
@@ -73,7 +73,7 @@ class Window:
         top, left = squares.top[rows] - self._first, squares.left[rows]
         partly = np.flatnonzero(squares.inside[rows] < 1)
         if len(partly) < len(rows):
-            # every square of these rows as a view; one gathering copy is faster than many slices
+            # a view of every possible square: one indexed copy is faster than many slices
             height, width, _ = self._rows.shape
             shape = (height - side + 1, width - side + 1, side, side * 3)
             line = width * 3
@@ -98,7 +98,7 @@ class Window:
 
 
 def _resize(tiles: np.ndarray, size: int) -> np.ndarray:
-    """Resize square tiles: area average down, cubic up."""
+    """Resize square tiles: by area average to shrink, by cubic interpolation to enlarge."""
     how = cv2.INTER_AREA if size < tiles.shape[1] else cv2.INTER_CUBIC
     out = np.empty((len(tiles), size, size, 3), np.uint8)
     for source, target in zip(tiles, out, strict=True):
