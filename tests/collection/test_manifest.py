@@ -159,7 +159,10 @@ def test_text_of_the_dataset_breaks_no_line_and_no_column(run_folder):
 
 def test_last_lines_tell_how_many_and_which(run_folder):
     run_folder([slide(name) for name in "AB"], finished="A")
-    text = closing_lines({"A": ("selected", ""), "B": ("selected", "")})
+    status = {"A": ("selected", ""), "B": ("selected", "")}
+    assert "Look at" not in closing_lines(status)  # there is no page yet
+    write_text("results/report/index.html", "")
+    text = closing_lines(status)
     assert "FAILED B at count_expression: not finished" in text
     assert "1 done, 1 failed (1 of them not finished), 0 excluded, 0 not selected" in text
     assert "results/report/index.html" in text

@@ -344,8 +344,6 @@ STEPS = [
     IMAGE("cut JPEG", partial(encode_and_keep, ".jpeg", 0.5), READ, "truncated JPEG: .* rows"),
     IMAGE("cut TIFF", partial(encode_and_keep, ".tiff", 0.5), READ, "TIFF"),
     IMAGE("TIFF of zstd", partial(with_codec, 50000), READ, "compressed with ZSTD", "save .*LZW"),
-    IMAGE(
-        "TIFF of JBIG", partial(with_codec, 34661), READ, "compressed with .*34661", "save .*LZW"
-    ),
+    IMAGE("TIFF of JBIG", partial(with_codec, 34661), READ, "compressed with JBIG", "save .*LZW"),
     IMAGE("too tall", partial(declare, 138, 5000), READ, "truncated PNG: .* rows"),
 ]

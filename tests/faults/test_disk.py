@@ -111,7 +111,7 @@ def test_forbidden_working_directory_is_said_in_one_message(sound_run, tmp_path)
     words = runs.command(tmp_path, "--config", f"dataset={sound_run.dataset}")
     done = runs.run([*runs.AS_USER, *words])
     assert done.returncode != 0
-    assert f"the working directory, {tmp_path}, writable" in done.stdout
+    assert f"the working directory {tmp_path} must be writable" in done.stdout
     assert "Traceback" not in done.stdout
 
 

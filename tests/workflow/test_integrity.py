@@ -244,7 +244,7 @@ def test_a_run_asks_for_the_tars_too(sound_run, workdir):
 
 def test_products_of_slides_that_are_not_selected_are_said_and_removed(sound_run, workdir):
     words = words_of(sound_run, workdir, f"select={{slides: [{ST}]}}")
-    said = f"holds products of 1 slides that are not selected, such as {A}"
+    said = f"has products of 1 slides that are not selected, such as {A}"
     assert said in runs.run(words).stdout
     words.insert(words.index("--config"), "remove_leftovers")
     done = runs.run(words)

@@ -96,7 +96,7 @@ def test_prefix_of_paths_is_refused_in_a_sentence(sound_run, importing):
     )
     done = runs.run(words_of(folder, "-n"))
     assert done.returncode != 0
-    assert "leave `prefix` and `replace_prefix` out of the module" in done.stdout
+    assert "remove `prefix` and " in done.stdout
     assert "Traceback" not in done.stdout
 
 

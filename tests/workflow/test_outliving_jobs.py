@@ -96,16 +96,16 @@ def slowed(process):
 
 
 @contextlib.contextmanager
-def outliving(how, step, words, workdir, marks):
+def outliving(how, step, words, workdir, markers):
     """Start a run and kill its driver; its job of ``step`` continues in or after the block."""
     product = STEPS[step][0]
     (workdir / f"logs/{step}/{ST}.log").unlink()
-    deeds = {product: "wait"} if how == "stopped at the end" else None
-    driver = runs.start(words, deeds=deeds, marks=marks)
+    interruptions = {product: "wait"} if how == "stopped at the end" else None
+    driver = runs.start(words, interruptions=interruptions, markers=markers)
     with contextlib.ExitStack() as stack:
         if how == "stopped at the end":
-            runs.wait_for(marks / os.path.basename(product), driver)
-            stack.callback((marks / os.path.basename(product)).unlink)
+            runs.wait_for(markers / os.path.basename(product), driver)
+            stack.callback((markers / os.path.basename(product)).unlink)
         else:
             job = wait_for_job(step, workdir, driver)
             if how == "stopped at work":
@@ -152,7 +152,7 @@ def test_nothing_of_an_outliving_job_is_left(
     (workdir / product).unlink()
     first = runs.command(workdir, product, "--config", *of_one_slide(sound_run))
     first += [PNG] if options == "same" else other
-    with outliving(how, step, first, workdir, tmp_path / "marks"):
+    with outliving(how, step, first, workdir, tmp_path / "markers"):
         assert runs.run([*words, "--unlock"]).returncode == 0
         again = runs.run(words)
         assert again.returncode == 0, again.stdout
@@ -183,15 +183,18 @@ def test_a_cluster_job_that_ends_after_its_run_removes_nothing(
     sound_run, reference, workdir, tmp_path
 ):
     """Earlier, Snakemake in the job removed its outputs, which belonged to the next run."""
-    product, marks = STEPS["cut_tiles"][0], tmp_path / "marks"
+    product, markers = STEPS["cut_tiles"][0], tmp_path / "markers"
     words = runs.command(workdir, "--config", *of_one_slide(sound_run), PNG)
     token = (workdir / ".snakemake/st1k4m_run").read_text()
     job = runs.start(
-        cluster_job(words, "cut_tiles"), deeds={product: "wait"}, marks=marks, ST1K4M_RUN=token
+        cluster_job(words, "cut_tiles"),
+        interruptions={product: "wait"},
+        markers=markers,
+        ST1K4M_RUN=token,
     )
-    runs.wait_for(marks / os.path.basename(product), job)
+    runs.wait_for(markers / os.path.basename(product), job)
     again = runs.run(words)
     assert again.returncode == 0, again.stdout
-    (marks / os.path.basename(product)).unlink()
+    (markers / os.path.basename(product)).unlink()
     assert runs.finish(job).returncode != 0
     assert runs.digests(workdir) == runs.digests(reference)

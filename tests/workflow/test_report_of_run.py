@@ -35,7 +35,7 @@ def test_snakemakes_own_report_explains_its_files(demo_copy, run_workflow):
     assert done.returncode == 0, done.stdout
     html = (demo_copy / "report.html").read_text()
     for caption in (
-        "One line for each slide of the catalogue",
+        "One row for each slide of the catalogue",
         "Totals that the dataset declares",
     ):
         assert caption in html

@@ -324,7 +324,9 @@ def _studies(contents: Contents) -> dict:
         }
         for study in contents.studies
     ]
-    return _inline("studies", "One row per study; cite the studies that you use.", fields, rows, key="study")
+    return _inline(
+        "studies", "One row per study; cite the studies that you use.", fields, rows, key="study"
+    )
 
 
 def _pairs() -> dict:

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from st1k4m.codes import DROPPED, KEPT
 from st1k4m.run.outputs import atomic
 from st1k4m.run.provenance import KEY, Made
-
-KEPT, DROPPED = "kept", "dropped"
 
 COLUMNS: dict[str, tuple[type, str]] = {
     "spot": (str, "Id of the spot, unique over all slides: a row of the slide's AnnData."),

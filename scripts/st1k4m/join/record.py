@@ -94,10 +94,6 @@ def find_unmatched(labels: dict[str, str], annotation: dict[str, int]) -> list[s
     return [f"{unmatched:,} of {len(labels):,} labels are of no spot in the AnnData"]
 
 
-def _without(facts: dict, *keys: str) -> dict:
-    return {key: value for key, value in facts.items() if key not in keys}
-
-
 def to_plain(value):
     """Convert numpy values to Python values, so that they are the same in JSON and in HDF5."""
     if isinstance(value, dict):
