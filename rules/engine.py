@@ -103,7 +103,7 @@ def ask_sizes_once(update_input_sizes: Callable) -> Callable:
 
 
 def date_after_inputs(check_output_mtime: Callable) -> Callable:
-    """Give outputs a time stamp that is not before those of their inputs.
+    """Set the time stamps of outputs to at least those of their inputs.
 
     The clock of a file server may be ahead. Snakemake gives outputs the current time, then fails
     a job whose input has a later time stamp.

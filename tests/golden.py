@@ -303,6 +303,6 @@ if __name__ == "__main__":
     raised = find_raised(known)
     for step, parts in find_changes(known, now).items():
         if parts and not raised & led_to(step) and "--force" not in sys.argv:
-            sys.exit(f"{step} has changed: raise its revision first (--force: record all the same)")
+            sys.exit(f"{step} has changed: raise its revision first (or use --force)")
     GOLDEN.write_text(json.dumps(now, indent=1) + "\n")
     print(f"recorded in {GOLDEN}")

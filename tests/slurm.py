@@ -166,7 +166,7 @@ class Slurm:
 
 def _require() -> None:
     if os.geteuid() != 0:
-        raise Missing("a Slurm of one's own needs root")
+        raise Missing("starting a Slurm needs root")
     missing = [name for name in PROGRAMS if not shutil.which(name, path=_path())]
     if missing:
         raise Missing(f"no {', '.join(missing)}; Debian: apt-get install {PACKAGES}")

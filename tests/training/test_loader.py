@@ -339,7 +339,7 @@ BAD = {
     "workers": ({"workers": -1}, "workers must be a whole number of at least 0"),
     "weight": ({"weight": "tissue"}, "weight must be pair, slide, study, not 'tissue'"),
     "order": ({"weight": "slide", "shuffle": False}, "it needs shuffle=True"),
-    "rank": ({"rank": 2, "world": 2}, "rank 2 of a world of 2: ranks count from 0"),
+    "rank": ({"rank": 2, "world": 2}, "rank must be less than world, 2, not 2"),
     "world": ({"rank": 0}, "give rank and world together"),
     "context": ({"context": "thread"}, "context must be fork, spawn, forkserver"),
     "few": ({"batch_size": 200, "drop_last": True}, "110 pairs are too few for 1 rank"),

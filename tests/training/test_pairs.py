@@ -216,7 +216,7 @@ def test_a_folder_without_a_collection(tmp_path, changeable):
 def test_a_pair_that_is_not_there(collection):
     pairs = collection.pairs(panel="some", size=16, arrays="numpy")
     for wrong in (110, -111, [0, 400]):
-        with pytest.raises(IndexError, match="of 110"):
+        with pytest.raises(IndexError, match="does not exist: there are 110 pairs"):
             pairs[wrong]
     with pytest.raises(IndexError, match="numbered by integers, not by float64"):
         pairs[[0.5]]

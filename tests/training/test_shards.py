@@ -202,8 +202,8 @@ def test_more_jobs_than_pairs(collection_folder, tmp_path):
 
 WRONG = {
     "unknown": ({"panle": "p"}, "shards.s.panle: no such option; did you mean panel?"),
-    "panel": ({"panel": "q"}, "shards.s.panel: q is none of the panels; known are p"),
-    "split": ({"split": "q", "part": 1, "panel": "p"}, "split: q is none of the splits"),
+    "panel": ({"panel": "q"}, "shards.s.panel: q is not one of the panels; known are p"),
+    "split": ({"split": "q", "part": 1, "panel": "p"}, "split: q is not one of the splits"),
     "part": ({"part": "1", "panel": "p"}, "a split and its part belong together"),
     "no panel": ({}, "panel: needed for the expression"),
     "tile": ({"panel": "p", "tile": "gif"}, "tile: found 'gif', expected one of jpeg, webp, png"),

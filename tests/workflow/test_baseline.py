@@ -115,5 +115,5 @@ def test_a_changed_split_makes_no_features_again(run, jobs_of):
 )
 def test_a_wrong_option_ends_the_run_before_it_begins(run, changed, sentence):
     small = CONFIG["baselines"]["small"] | changed
-    told = run(config=CONFIG | {"baselines": {"small": small}}, fails=True)
-    assert sentence in " ".join(told.split()) and "Traceback" not in told
+    output = run(config=CONFIG | {"baselines": {"small": small}}, fails=True)
+    assert sentence in " ".join(output.split()) and "Traceback" not in output

@@ -83,8 +83,8 @@ def test_demo_from_the_hub_is_the_demo(loopback, demo_folder, demo_run, run, tmp
     here, there = (digests(folder, without=without) for folder in (tmp_path / "run", demo_run))
     assert here.keys() == there.keys()
     # Records and AnnData have the SHA-256 of the files, which a folder does not state.
-    told = ("results/records", "results/anndata", "results/report", "results/summary.json")
-    assert not [path for path in here if here[path] != there[path] and not path.startswith(told)]
+    differ = ("results/records", "results/anndata", "results/report", "results/summary.json")
+    assert not [path for path in here if here[path] != there[path] and not path.startswith(differ)]
     assert len(list((tmp_path / "run/results/anndata").glob("*.h5ad"))) == 4
     asked = len(loopback.requests)
     again = run()

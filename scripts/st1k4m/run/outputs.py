@@ -68,7 +68,7 @@ def _current_run() -> str:
 
 @contextlib.contextmanager
 def atomic(path: str | Path, made: Made | None = None) -> Iterator[Path]:
-    """Give a temporary path to write to; rename it to ``path`` if no error was raised.
+    """Yield a temporary path to write to; rename it to ``path`` if no error was raised.
 
     No other process uses the temporary name. Temporary files of ``path`` that killed processes
     left are removed. A process that still runs on this host, because only its driver was killed,
@@ -110,7 +110,7 @@ def atomic(path: str | Path, made: Made | None = None) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path for a folder; rename it to ``path`` if no error was raised.
+    """Yield a temporary path for a folder; rename it to ``path`` if no error was raised.
 
     It works like `atomic`, but a folder cannot be replaced in one call. The old folder is renamed
     first, so for a moment the folder may be missing. It is never a mix of old and new files.

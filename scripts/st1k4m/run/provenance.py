@@ -185,7 +185,7 @@ def check_same(slide: str, first: str, made: Made | None, second: str, other: Ma
         They were not made from the same data. The error names the second product.
     """
     if made != other:
-        raise StaleProductError(slide, second, f"is not of the same job as {first}")
+        raise StaleProductError(slide, second, f"was not made by the same job as {first}")
 
 
 def difference(old: Any, new: Any, name: str = "") -> str:

@@ -93,7 +93,7 @@ class Loader:
                 raise ValueError(f"{name} must be a whole number of at least {least_value}, "
                                  f"not {value!r}")  # fmt: skip
         if rank >= world:
-            raise ValueError(f"rank {rank} of a world of {world}: ranks count from 0")
+            raise ValueError(f"rank must be less than world, {world}, not {rank}")
         if weight not in order.WEIGHTS:
             raise ValueError(f"weight must be {', '.join(order.WEIGHTS)}, not {weight!r}")
         if weight != "pair" and not shuffle:

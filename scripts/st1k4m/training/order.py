@@ -131,7 +131,7 @@ def cut_batches(pairs: int, batch_size: int, batches: int) -> np.ndarray:
 def _cut_blocks(
     slides: np.ndarray, block: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cut every slide into blocks; the first block's size is random, so that neighbours vary."""
+    """Cut every slide into blocks. A random size of its first block varies the neighbours."""
     slides_starts = np.cumsum(slides) - slides
     phase = rng.integers(0, block, len(slides))
     numbers = -(-(slides + phase) // block) * (slides > 0)

@@ -186,7 +186,7 @@ class Pairs:
         indices = indices.astype(np.int64)
         if indices.size and not -len(self) <= indices.min() <= indices.max() < len(self):
             wrong = indices[(indices < -len(self)) | (indices >= len(self))][0]
-            raise IndexError(f"pair {wrong} of {len(self):,}")
+            raise IndexError(f"pair {wrong} does not exist: there are {len(self):,} pairs")
         indices = np.where(indices < 0, indices + len(self), indices)
         slides = np.searchsorted(self._starts, indices, side="right") - 1
         batch: dict[str, Any] = {}

@@ -145,5 +145,5 @@ def _unknown(where: str, name: str, known: list[str], kind: str = "option") -> s
     return (
         f"{where}: no such option; {meant}"
         if kind == "option"
-        else f"{where} is none of the {kind}; {meant}"
+        else f"{where} is not one of the {kind}; {meant}"
     )
