@@ -96,3 +96,16 @@ def test_labels_that_find_no_spot_are_said(ledger, labelled, flags, warnings):
     tiles = StoreFacts(np.ones(1), np.ones(1), {}, {}, {"flags": ["b"]})
     record = make_record("S.1+x", {}, {}, {}, {}, tiles, ledger, labels)
     assert (record.flags, record.warnings) == (flags, warnings)
+
+
+def test_flags_and_warnings_of_every_step_are_in_the_record(ledger):
+    tiles = StoreFacts(np.ones(1), np.ones(1), {}, {}, {"flags": ["c"], "warnings": ["of tiles"]})
+    steps = [
+        {"flags": np.array(["first_gene_unsure"], object), "warnings": ["of counts"]},
+        {"flags": ["b"], "warnings": ["of spots"]},
+    ]
+    given = [dict(step) for step in steps]
+    record = make_record("S.1+x", {}, {}, *steps, tiles, ledger, {})
+    assert record.flags == ["b", "c", "first_gene_unsure"]
+    assert record.warnings == ["of counts", "of spots", "of tiles"]
+    assert steps == given  # nothing is taken out of what was given
