@@ -232,9 +232,15 @@ def test_leftovers_are_those_of_slides_that_are_not_selected(run_folder):
     run_folder([slide("A"), slide("B.1+x")], finished=["A", "B.1+x"])
     found = build_manifest.find_leftovers({"A"})
     assert list(found) == ["B.1+x"]
+    status = {"A": ("selected", ""), "B.1+x": ("excluded", "by hand")}
+    rows, _ = build(status)
+    assert "remove_leftovers" not in rows["A"]["warnings"]
+    assert "remove_leftovers" in rows["B.1+x"]["warnings"]
     assert "results/anndata/B.1+x.h5ad" in found["B.1+x"]
     lines = []
     build_manifest.remove_leftovers(found, lines.append)
     assert "B.1+x: " in lines[0]
     assert build_manifest.find_leftovers({"A"}) == {}
     assert os.path.exists("results/anndata/A.h5ad")
+    rows, _ = build(status)
+    assert rows["B.1+x"]["warnings"] == ""

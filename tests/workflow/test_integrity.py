@@ -251,6 +251,11 @@ def test_products_of_slides_that_are_not_selected_are_said_and_removed(sound_run
     assert f"{A}: work/expression/{A}.h5ad, " in done.stdout
     assert said not in done.stdout
     assert runs.products_of(workdir, {A}) == {}
+    manifest = workdir / "results/manifest.tsv"
+    assert "remove_leftovers" in manifest.read_text()
+    words.remove("remove_leftovers")
+    assert said not in runs.run(words).stdout
+    assert "remove_leftovers" not in manifest.read_text()
     wanted = runs.products_of(sound_run.workdir, {ST})
     assert runs.products_of(workdir, {ST}) == wanted
 

@@ -18,7 +18,7 @@ from st1k4m.formats.record import read_record
 from st1k4m.run.failures import read_failure
 from st1k4m.run.outputs import remove, write_text
 from st1k4m.run.products import read_made, read_origins
-from st1k4m.run.steps import PRODUCTS, SLIDE_STEPS
+from st1k4m.run.steps import PRODUCTS, SLIDE_STEPS, STEPS
 from st1k4m.run.text import escape, one_line
 from st1k4m.source import catalogue
 from st1k4m.source.bibliography import citations
@@ -51,6 +51,10 @@ COLUMNS = (
 )
 #: Number of failed slides that are printed by name.
 NAMED = 20
+#: Warning of a slide that is not selected.
+LEFT_OVER = "products of an earlier run are still here; snakemake remove_leftovers removes them"
+#: Statuses of slides that are selected.
+_BUILT = (codes.DONE, codes.FAILED)
 
 
 def build_manifest(
@@ -91,7 +95,12 @@ def list_slides(
     slides: catalogue.Catalogue, status: dict[str, tuple[str, str]]
 ) -> list[dict[str, Any]]:
     """Return one row per slide of the catalogue, by `COLUMNS`, from the files on the disk."""
-    return [_row(slides.slides[name], *status[name]) for name in slides.slides]
+    rows = [_row(slides.slides[name], *status[name]) for name in slides.slides]
+    leftovers = find_leftovers({row["slide"] for row in rows if row["status"] in _BUILT})
+    for row in rows:
+        if row["slide"] in leftovers:
+            row["warnings"] = LEFT_OVER
+    return rows
 
 
 def write_citations(
@@ -126,7 +135,7 @@ def summarise(slides: catalogue.Catalogue, rows: list[dict]) -> dict:
         that are done): ``slides``, ``pairs``, ``tech``, ``species``, ``tissue``. The last three
         give slides and pairs by value.
     """
-    chosen = [row for row in rows if row["status"] in (codes.DONE, codes.FAILED)]
+    chosen = [row for row in rows if row["status"] in _BUILT]
     done = [row for row in rows if row["status"] == codes.DONE]
     states = Counter(row["status"] for row in rows)
     return {
@@ -232,6 +241,7 @@ def remove_leftovers(found: dict[str, list[str]], tell: Callable[[str], None]) -
         tell(f"{slide}: {', '.join(paths)}")
         for path in paths:
             remove(path)
+    remove(STEPS["build_manifest"].makes["complete"])  # the next run writes the manifest again
     tell(f"removed the products of {len(found)} slides that are not selected")
 
 
