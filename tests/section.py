@@ -1,7 +1,7 @@
 """A painted section with spots on it, which the tests of the geometry perturb.
 
 The tissue has one straight side, one round side and a notch, so no rotation or mirror image looks
-like the original. Background surrounds it. The lattices are those of ``st1k4m.demo_tissue``.
+like the original. Background surrounds it. The lattices are those of ``st1k4m.demo.tissue``.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""What each step takes over slides of very different size: the figures behind `st1k4m.costs`.
+"""What each step takes over slides of very different size: the figures behind `st1k4m.plan.costs`.
 
 python tests/benchmarks/bench_costs.py [--quick] [--folder bench]
 
