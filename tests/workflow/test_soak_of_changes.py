@@ -188,7 +188,7 @@ class Soak:
 
 def test_kills_changes_and_replaced_files_end_in_the_products_of_a_fresh_run(tmp_path):
     rounds, seed = (
-        int(os.environ.get(f"SOAK_{name}", n)) for name, n in (("ROUNDS", 6), ("SEED", 1))
+        int(os.environ.get(f"SOAK_{name}", n)) for name, n in (("ROUNDS", 3), ("SEED", 1))
     )
     soak = Soak(tmp_path, seed)
     try:
