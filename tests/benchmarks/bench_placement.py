@@ -9,13 +9,18 @@ the true placement exceeds the disturbed one by 0.1 in likeness and 0.05 in the 
 """
 
 import argparse
+import sys
 import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
-from st1k4m.demo.tissue import smooth_noise
-from st1k4m.geometry import placement
-from st1k4m.geometry.correction import outside
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+from st1k4m.demo.tissue import smooth_noise  # noqa: E402
+from st1k4m.geometry import placement  # noqa: E402
+from st1k4m.geometry.correction import outside  # noqa: E402
 
 SHAPES = (
     "blob",
