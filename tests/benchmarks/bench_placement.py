@@ -18,9 +18,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from st1k4m.demo.tissue import smooth_noise  # noqa: E402
-from st1k4m.geometry import placement  # noqa: E402
-from st1k4m.geometry.correction import outside  # noqa: E402
+from st1k4m.demo.tissue import smooth_noise
+from st1k4m.geometry import placement
+from st1k4m.geometry.correction import outside
 
 SHAPES = (
     "blob",
