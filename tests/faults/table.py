@@ -270,7 +270,13 @@ WORKFLOW = [
     COORD("missing", remove, COUNT, "the coordinate file is missing", "put the file there|exclude"),
     COORD("forbidden", forbid, COUNT, "permission was denied.*_coord", "readable"),
     COORD("cut in a line", partial(cut_line, 30), ALIGN, "line 30: 2 fields"),
-    COORD("no radius", partial(set_cell, 1, 4, "radius"), ALIGN, "line 1: no column r", "r are"),
+    COORD(
+        "no radius",
+        partial(set_cell, 1, 4, "radius"),
+        ALIGN,
+        "line 1: no column r",
+        "yaxis, xaxis and r",
+    ),
     COORD("radius 0", partial(set_cell, 4, 4, "0"), ALIGN, "line 4: r .*more than 0"),
     COORD("swapped", rename_spots, COUNT, "no spot in common", "belong to this slide"),
     COORD("far outside", partial(scale_positions, 1e6), ALIGN, "outside", "override|coordinate"),
@@ -283,7 +289,7 @@ WORKFLOW = [
     IMAGE("cut", partial(keep, 0.5), READ, "truncated PNG: .* rows could be read"),
     IMAGE("broken", partial(put_bytes, bytes(range(256)), 0.5), READ, "broken .*PNG: .* rows"),
     IMAGE("swapped", partial(shrink_to, 40, 30), ALIGN, "outside", "override|coordinate"),
-    ANNOTATION("error page", partial(write, PAGE), BUILD, "_anno.csv", "fix .* or remove it"),
+    ANNOTATION("error page", partial(write, PAGE), BUILD, "_anno.csv", "fix .* or delete it"),
 ]
 
 STEPS = [
@@ -322,8 +328,8 @@ STEPS = [
     COORD("empty cell", partial(set_cell, 3, 3, ""), ALIGN, "line 3: xaxis .*''"),
     COORD("radius below 0", partial(set_cell, 4, 4, "-3"), ALIGN, "line 4: r .*more than 0"),
     COORD("long line", partial(add_cell, 6), ALIGN, "line 6: 5 fields"),
-    COORD("no id", partial(set_cell, 6, 1, ""), ALIGN, "line 6: .*no spot id"),
-    COORD("repeated spot", partial(repeat_line, 2), ALIGN, "line 62: .*there already, on line 2"),
+    COORD("no id", partial(set_cell, 6, 1, ""), ALIGN, "line 6: '' is not a spot id"),
+    COORD("repeated spot", partial(repeat_line, 2), ALIGN, "line 62: .*on line 2 already"),
     COORD("semicolons", partial(separate_by, ";"), COUNT, "line 1: .*by semicolons, .* commas"),
     COORD("tabs", partial(separate_by, "\t"), COUNT, "line 1: .*by tabs, expected commas"),
     COORD("utf16", partial(as_utf16, b"\xff\xfe"), COUNT, "line 1: this is UTF-16, .* UTF-8"),

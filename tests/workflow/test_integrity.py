@@ -110,7 +110,9 @@ def test_a_product_of_other_options_is_refused_by_name_and_made_again(sound_run,
     assert states(workdir) == {A: "done", ST: "done"}
 
 
-@pytest.mark.parametrize("suffix", ["_coord.csv", "_count.csv"])
+@pytest.mark.parametrize(
+    "suffix", ["_count.csv", pytest.param("_coord.csv", marks=pytest.mark.slow)]
+)
 def test_a_file_replaced_by_an_older_one_is_seen(sound_run, workdir, tmp_path, suffix):
     dataset = shutil.copytree(sound_run.dataset, tmp_path / "dataset")
     fresh = tmp_path / "fresh"

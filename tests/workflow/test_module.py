@@ -48,7 +48,7 @@ def words_of(folder, *arguments):
     return words
 
 
-@pytest.mark.parametrize("renamed", [False, True])
+@pytest.mark.parametrize("renamed", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_importing_workflow_makes_the_same_products_and_its_own(sound_run, importing, renamed):
     folder = importing(sound_run.dataset, renamed)
     done = runs.run(words_of(folder))

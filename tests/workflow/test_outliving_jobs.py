@@ -19,6 +19,8 @@ import runs
 from st1k4m.run.products import read_made, read_origins
 from st1k4m.run.steps import PRODUCTS, STALE_AFTER
 
+pytestmark = pytest.mark.slow
+
 ST = "Sound_ST"
 PNG = "tiles={format: png}"
 OTHER_TILES = "tiles={format: png, size: 20}"
@@ -131,9 +133,8 @@ def assert_that_products_agree(workdir):
         assert read_made(workdir / product) == origins[step]
 
 
-QUICK = ("stopped at work", "build_anndata", "other")
 USUAL = {
-    QUICK,
+    ("stopped at work", "build_anndata", "other"),
     ("stopped at work", "count_expression", "same"),
     ("stopped at the end", "align_spots", "other"),
     ("slow", "cut_tiles", "other"),
@@ -147,11 +148,7 @@ ALL = {
     for options in ("same", "other")
 }
 CASES = [
-    pytest.param(
-        *(how, step, options),
-        id=f"{step}, {how}, {options} options",
-        marks=[] if (how, step, options) == QUICK else pytest.mark.slow,
-    )
+    pytest.param(how, step, options, id=f"{step}, {how}, {options} options")
     for how, step, options in sorted(ALL if os.environ.get("OUTLIVING") == "all" else USUAL)
 ]
 
@@ -182,7 +179,6 @@ def cluster_job(words, step):
     return [*words, *job, "--no-hooks", "--nolock", "--ignore-incomplete", "--force"]
 
 
-@pytest.mark.slow
 def test_a_cluster_job_that_starts_after_its_run_removes_nothing(sound_run, reference, workdir):
     """Earlier, Snakemake in the job removed the outputs before the script of the job started."""
     words = runs.command(workdir, "--config", *of_one_slide(sound_run), PNG)
@@ -193,7 +189,6 @@ def test_a_cluster_job_that_starts_after_its_run_removes_nothing(sound_run, refe
     assert runs.digests(workdir) == runs.digests(reference)
 
 
-@pytest.mark.slow
 def test_a_cluster_job_that_ends_after_its_run_removes_nothing(
     sound_run, reference, workdir, tmp_path
 ):

@@ -68,6 +68,7 @@ def soak(tmp_path, sound, damaged, seconds, cores=2):
     return kills
 
 
+@pytest.mark.slow
 def test_run_killed_again_and_again_gets_through(tmp_path):
     damaged = [fault for fault in table.WORKFLOW if fault.name in ("cut in a line", "bomb")][:2]
     kills = soak(tmp_path, 3, damaged, seconds=[3, 5, 7, 9, 600])
