@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from baseline_data import make_collection
+from made_collection import stamp_slide
 from tiny_models import save_clip
 
 torch = pytest.importorskip("torch")
@@ -50,7 +51,9 @@ def test_a_gene_that_is_absent_adds_nothing():
 
 
 def write_panel(made):
-    """Choose the panel of a made collection."""
+    """Choose the panel of a made collection, whose files state what they were made from."""
+    for slide in made.slides:
+        stamp_slide(made.results, slide)
     folder = made.results / "collection/panels"
     choose_panel(
         "panel",
