@@ -45,6 +45,7 @@ def test_no_space_for_one_slide_costs_that_slide(sound_run, tmp_path):
         assert runs.digests(sound_run.workdir)[path] == digest
 
 
+@pytest.mark.slow
 def test_full_disk_halves_nothing_and_the_same_command_goes_on(sound_run, tmp_path):
     workdir = tmp_path / "run"
     workdir.mkdir()
@@ -115,6 +116,7 @@ def test_forbidden_working_directory_is_said_in_one_message(sound_run, tmp_path)
     assert "Traceback" not in done.stdout
 
 
+@pytest.mark.slow
 def test_file_that_vanishes_during_the_run_costs_its_slide(sound_run, tmp_path):
     dataset = shutil.copytree(sound_run.dataset, tmp_path / "dataset")
     image, spots = dataset / f"ST/image/{ST}.png", f"work/spots/{A}.parquet"

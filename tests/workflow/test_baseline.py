@@ -7,6 +7,8 @@ import pytest
 import runs
 import yaml
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("sklearn")
 
 ENCODER = "python:st1k4m_test_encoder:{}"
@@ -80,7 +82,6 @@ def test_nothing_runs_again_where_nothing_changed(run):
     assert "Nothing to be done" in run()
 
 
-@pytest.mark.slow
 def test_a_changed_encoder_makes_its_own_features_again_and_no_others(run, jobs_of):
     jobs = jobs_of(run(code="std"))
     embedded = {name for rule, name in jobs if rule == "embed_tiles"}
@@ -91,7 +92,6 @@ def test_a_changed_encoder_makes_its_own_features_again_and_no_others(run, jobs_
     run()  # restored for the other tests
 
 
-@pytest.mark.slow
 def test_a_changed_split_makes_no_features_again(run, jobs_of):
     parts = {"by": "study", "fractions": {"train": 0.7, "test": 0.3}}
     small = CONFIG["baselines"]["small"] | {"split": "parts"}

@@ -39,6 +39,7 @@ def test_a_store_is_made_once_and_goes_with_what_it_was_made_from(dataset, run_w
     assert (store.parent / "Exported_B.zarr").exists()
 
 
+@pytest.mark.slow
 def test_the_results_of_a_run_are_described_as_a_dataset(dataset, run_workflow, tmp_path):
     asked = ["--config", dataset, "card={name: Mine}"]
     done = run_workflow(tmp_path / "run", *asked)

@@ -100,6 +100,7 @@ def test_excluded_bad_slide_lets_the_run_end_well(dataset, tmp_path, run_workflo
     assert manifest(workdir)[GOOD]["status"] == "done"
 
 
+@pytest.mark.slow
 def test_failure_takes_the_slides_later_products_with_it(dataset, tmp_path, run_workflow):
     workdir = tmp_path / "run"
     done = run_workflow(workdir, "--config", f"dataset={dataset}")

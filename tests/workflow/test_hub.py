@@ -93,6 +93,7 @@ def test_demo_from_the_hub_is_the_demo(loopback, demo_folder, demo_run, run, tmp
     assert len(loopback.requests) == asked
 
 
+@pytest.mark.slow
 def test_wrong_body_fails_its_slide_alone_and_is_fetched_again(
     loopback, dataset, run, tmp_path, jobs_of
 ):

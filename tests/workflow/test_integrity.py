@@ -92,6 +92,7 @@ def test_a_job_that_starts_after_another_run_began_touches_nothing(sound_run, wo
     assert runs.digests(workdir) == before
 
 
+@pytest.mark.slow
 def test_a_product_of_other_options_is_refused_by_name_and_made_again(sound_run, workdir, tmp_path):
     other = tmp_path / "other"
     done = runs.run(words_of(sound_run, other, "tiles={size: 20}", f"select={{slides: [{ST}]}}"))
@@ -129,6 +130,7 @@ def test_a_file_replaced_by_an_older_one_is_seen(sound_run, workdir, tmp_path, s
     assert "Nothing to be done" in runs.run([*words, "-n"]).stdout
 
 
+@pytest.mark.slow
 def test_images_swapped_by_their_names_are_seen(sound_run, tmp_path):
     dataset = shutil.copytree(sound_run.dataset, tmp_path / "dataset", copy_function=shutil.copy2)
     words = runs.command(tmp_path / "run", "--config", f"dataset={dataset}")
@@ -256,6 +258,7 @@ def test_a_target_of_an_unknown_slide_is_refused_in_a_sentence(sound_run, workdi
     assert "KeyError" not in done.stdout
 
 
+@pytest.mark.slow
 def test_an_input_dated_in_the_future_is_no_failure(sound_run, tmp_path):
     dataset = shutil.copytree(sound_run.dataset, tmp_path / "dataset")
     for path in dataset.rglob("*_coord.csv"):

@@ -25,6 +25,7 @@ def states(workdir):
     return {row["slide"]: (row["status"], row["stage"]) for row in rows}
 
 
+@pytest.mark.slow
 def test_job_killed_at_each_step_costs_its_slide_and_the_same_command_goes_on(sound_run, tmp_path):
     """The system kills a job like this when memory runs out; the job cannot clean up."""
     workdir, markers = tmp_path / "run", tmp_path / "markers"

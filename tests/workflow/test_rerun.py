@@ -66,6 +66,7 @@ def test_changed_file_runs_what_reads_it(demo_copy, run_workflow, jobs_of, kind,
     assert steps(jobs) == ran | after | OVER_ALL
 
 
+@pytest.mark.slow
 def test_slide_added_to_a_folder_runs_alone(tmp_path, make_dataset, run_workflow, jobs_of):
     slides = [{"slide": "Demo_A", "spots": 60, "genes": 80}]
     folder = make_dataset(slides)
