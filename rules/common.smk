@@ -156,7 +156,7 @@ def geometry_rows(wildcards):
 
 
 def barcode_tables(wildcards):
-    """Return a param: the digest of the barcode tables. A change re-runs Visium slides only."""
+    """Return a param: the digest of the barcode tables, for slides whose spot ids are barcodes."""
     return BARCODES if technology(CATALOGUE.slides[wildcards.slide].tech).barcoded else ""
 
 
@@ -235,7 +235,7 @@ def image_is_here(wildcards):
 
 
 def barcoded_slides(product):
-    """Return a product of every selected Visium slide."""
+    """Return a product of every selected slide whose spot ids are barcodes."""
     chosen = [slide for slide in SLIDES if technology(CATALOGUE.slides[slide].tech).barcoded]
     return expand(STEPS["build_anndata"].makes[product], slide=chosen)
 
