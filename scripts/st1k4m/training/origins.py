@@ -4,11 +4,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-import h5py
-import numpy as np
-
 from st1k4m.errors import SlideError, StaleProductError
-from st1k4m.run.provenance import KEY, Made, check_reads, digest_of
+from st1k4m.run.products import read_made
+from st1k4m.run.provenance import check_reads, digest_of
 from st1k4m.run.steps import REVISIONS
 
 _MAKE_AGAIN = "run the workflow again with this version"
@@ -37,7 +35,7 @@ def check_slide(slide: str, store: str | Path, anndata: str | Path | None) -> st
     """
     files = {"cut_tiles": store} | ({"build_anndata": anndata} if anndata is not None else {})
     try:
-        made = {step: (str(path), _read_made(path)) for step, path in files.items()}
+        made = {step: (str(path), read_made(path)) for step, path in files.items()}
         return check_reads(slide, made).get("build_anndata", "")
     except StaleProductError as error:
         raise SlideError(slide, error.what, _MAKE_AGAIN) from None
@@ -64,7 +62,7 @@ def check_panel(panel: str | Path, anndata: Iterable[tuple[str, str]]) -> None:
     ValueError
         The panel was made by another version, or from other files.
     """
-    step, made = "choose_panel", _read_made(panel)
+    step, made = "choose_panel", read_made(panel)
     if made is None or (made.step, made.revision) != (step, REVISIONS[step]):
         found = f"revision {made.revision} of {made.step}" if made else "an unknown step"
         raise ValueError(
@@ -85,24 +83,7 @@ def digest(anndata: str | Path) -> str:
     It is used for the slides of a panel that are not read.
     """
     try:
-        made = _read_made(anndata)
+        made = read_made(anndata)
     except (OSError, ValueError):
         return ""
     return made.digest if made else ""
-
-
-def _read_made(path: str | Path) -> Made | None:
-    """Return what `run.products.read_made` returns, in a third of the time.
-
-    It uses h5py's low-level interface, because two files of every slide are read.
-    """
-    if not os.path.exists(path):  # h5py's message does not always state this
-        raise FileNotFoundError(2, "no such file", str(path))
-    file = h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDONLY)
-    if not h5py.h5a.exists(file, KEY.encode()):
-        return None
-    attribute = h5py.h5a.open(file, KEY.encode())
-    text = np.empty((), attribute.dtype)
-    attribute.read(text)
-    text = text.item()
-    return Made.from_text(text.decode() if isinstance(text, bytes) else text)
