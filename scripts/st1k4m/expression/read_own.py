@@ -14,6 +14,7 @@ from st1k4m.errors import SlideError
 from st1k4m.expression import tenx
 from st1k4m.expression.dense_csv import Counts, read_counts
 from st1k4m.source import places
+from st1k4m.source.inputs import open_h5ad
 from st1k4m.source.st_folder import ST_ID
 
 _TAB_TO_COMMA = bytes.maketrans(b"\t", b",")
@@ -146,7 +147,6 @@ def _as_commas(slide: str, place: str, folder: str | Path) -> Iterator[Path]:
 
 def _read_h5ad(slide: str, place: str, facts: dict) -> tuple[Counts, dict]:
     """Read the raw counts of an AnnData file from the first place with whole numbers."""
-    import h5py
     from anndata.io import read_elem
     from scipy import sparse
 
@@ -157,13 +157,7 @@ def _read_h5ad(slide: str, place: str, facts: dict) -> tuple[Counts, dict]:
             f"{place} is in an archive; an .h5ad file cannot be read from an archive",
             "unpack the archive and name the unpacked file",
         )
-    try:
-        file = h5py.File(path)
-    except FileNotFoundError as error:
-        raise places.missing(slide, place) from error
-    except OSError as error:
-        raise SlideError(slide, f"{path} cannot be read as HDF5", "copy the file again") from error
-    with file:
+    with open_h5ad(slide, path) as file:
         tried = []
         for where in _ANYWHERE:
             if where not in file:

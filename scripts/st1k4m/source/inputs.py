@@ -5,11 +5,15 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from st1k4m.errors import SlideError
 from st1k4m.run import outputs
 from st1k4m.source import places
 from st1k4m.source.own_layout import files_of
+
+if TYPE_CHECKING:
+    import h5py
 
 #: Images that an AnnData file may contain, the larger first.
 PICTURES = ("hires", "lowres")
@@ -91,18 +95,29 @@ def image_at_hand(
         yield path
 
 
-def _read_picture(slide: str, path: str):
-    """Read the largest image of an AnnData file: its name and (h, w, 3 or 4) uint8."""
+def open_h5ad(slide: str, path: str) -> "h5py.File":
+    """Open an AnnData file.
+
+    Raises
+    ------
+    SlideError
+        The file is missing, or is not HDF5.
+    """
     import h5py
-    import numpy as np
 
     try:
-        file = h5py.File(path)
+        return h5py.File(path)
     except FileNotFoundError as error:
         raise places.missing(slide, path) from error
     except OSError as error:
         raise SlideError(slide, f"{path} cannot be read as HDF5", "copy the file again") from error
-    with file:
+
+
+def _read_picture(slide: str, path: str):
+    """Read the largest image of an AnnData file: its name and (h, w, 3 or 4) uint8."""
+    import numpy as np
+
+    with open_h5ad(slide, path) as file:
         libraries = list(file.get("uns/spatial", {}).values())
         for which in PICTURES:
             for library in libraries:
