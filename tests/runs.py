@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from places import REPOSITORY
+from st1k4m.run.products import read_made, read_origins
 
 INTERRUPT = Path(__file__).parent / "faults" / "interrupt"
 
@@ -174,3 +175,18 @@ def products_of(workdir, slides):
 def leftovers(workdir):
     """Return the temporary files that jobs left."""
     return [path for path in digests(workdir) if path.endswith(".tmp")]
+
+
+def assert_that_products_match_the_record(workdir, slide):
+    """Check that a slide's products and its record state the same origins; return these by step."""
+    record = workdir / f"results/records/{slide}.json"
+    origins = {made.step: made for made in read_origins(record)}
+    for step, product in (
+        ("count_expression", f"work/expression/{slide}.h5ad"),
+        ("align_spots", f"work/spots/{slide}.parquet"),
+        ("cut_tiles", f"results/tiles/{slide}.h5"),
+        ("build_anndata", f"results/anndata/{slide}.h5ad"),
+        ("build_anndata", f"results/ledger/{slide}.parquet"),
+    ):
+        assert read_made(workdir / product) == origins[step]
+    return origins

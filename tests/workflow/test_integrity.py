@@ -11,7 +11,7 @@ import h5py
 import pytest
 import runs
 from st1k4m.collection import build_manifest
-from st1k4m.run.products import is_damaged, read_made, read_origins
+from st1k4m.run.products import is_damaged, read_made
 
 A, ST = "Sound_1.0+A", "Sound_ST"
 
@@ -339,17 +339,7 @@ def test_a_path_with_braces_is_refused_in_a_sentence(tmp_path):
 
 
 def test_products_carry_what_they_were_made_from(sound_run):
-    origins = {
-        made.step: made for made in read_origins(sound_run.workdir / f"results/records/{ST}.json")
-    }
-    for step, product in (
-        ("count_expression", f"work/expression/{ST}.h5ad"),
-        ("align_spots", f"work/spots/{ST}.parquet"),
-        ("cut_tiles", f"results/tiles/{ST}.h5"),
-        ("build_anndata", f"results/anndata/{ST}.h5ad"),
-        ("build_anndata", f"results/ledger/{ST}.parquet"),
-    ):
-        assert read_made(sound_run.workdir / product) == origins[step]
+    origins = runs.assert_that_products_match_the_record(sound_run.workdir, ST)
     picture = read_made(sound_run.workdir / f"results/overlay/{ST}.jpg")
     assert picture.reads == {
         "build_anndata": origins["build_anndata"].digest,

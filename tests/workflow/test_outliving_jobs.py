@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 import runs
-from st1k4m.run.products import read_made, read_origins
 from st1k4m.run.steps import PRODUCTS, STALE_AFTER
 
 pytestmark = pytest.mark.slow
@@ -121,18 +120,6 @@ def outliving(how, step, words, workdir, markers):
     runs.finish(driver)  # its output is a pipe, which the job closes when it ends
 
 
-def assert_that_products_agree(workdir):
-    origins = {made.step: made for made in read_origins(workdir / f"results/records/{ST}.json")}
-    for step, product in (
-        ("count_expression", f"work/expression/{ST}.h5ad"),
-        ("align_spots", f"work/spots/{ST}.parquet"),
-        ("cut_tiles", f"results/tiles/{ST}.h5"),
-        ("build_anndata", f"results/anndata/{ST}.h5ad"),
-        ("build_anndata", f"results/ledger/{ST}.parquet"),
-    ):
-        assert read_made(workdir / product) == origins[step]
-
-
 USUAL = {
     ("stopped at work", "build_anndata", "other"),
     ("stopped at work", "count_expression", "same"),
@@ -169,7 +156,7 @@ def test_nothing_of_an_outliving_job_is_left(
         log = (workdir / f"logs/{step}/{ST}.log").read_text()
     assert runs.digests(workdir) == runs.digests(reference)
     assert (workdir / f"logs/{step}/{ST}.log").read_text() == log
-    assert_that_products_agree(workdir)
+    runs.assert_that_products_match_the_record(workdir, ST)
     assert "Nothing to be done" in runs.run([*words, "-n"]).stdout
 
 
